@@ -1,0 +1,344 @@
+"""What a back-end must do: the ``Driver`` protocol and the values that cross it.
+
+Rules that hold for every driver (the contract suite in ``tests/contract`` checks each):
+
+* One verb is one Lua script or one SQL transaction.
+* Payloads, notes and records are opaque bytes, stored and returned as they came.
+* Times are the back-end's own clock, in seconds since the epoch; delays are seconds from its now.
+* Settling names id, owner and fence. What does not match changes nothing and is reported as lost.
+* An empty answer means empty; a back-end that cannot answer raises ``DriverUnavailable``.
+* Order is first in, first out per queue and lane; ``release`` puts a job back at the head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from queued.drivers.states import MAX_BATCH, SUSPECT_FROM, Charge, Lane, State
+
+__all__ = [
+    "ID_PATTERN",
+    "MAX_BATCH",
+    "NO_COUNTS",
+    "QUEUE_PATTERN",
+    "SUSPECT_FROM",
+    "Ack",
+    "Charge",
+    "Counts",
+    "Driver",
+    "Exchange",
+    "Fail",
+    "FailedJob",
+    "JobInfo",
+    "Lane",
+    "NewJob",
+    "QueueStats",
+    "Release",
+    "Reservation",
+    "Retry",
+    "Settlement",
+    "State",
+]
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
+
+
+class NewJob(NamedTuple):
+    """A job to enqueue: ready at once when ``delay`` (seconds) is 0, else scheduled."""
+
+    id: str
+    payload: bytes
+    delay: float = 0.0
+
+
+class Counts(NamedTuple):
+    """What became of a job's earlier runs, each kind kept apart.
+
+    ``tries`` is what ``max_tries`` limits: a deploy, a neighbour's crash or a lost host is in other
+    counters and burns none.
+    """
+
+    errors: int = 0
+    timeouts: int = 0
+    crashes: int = 0
+    lost: int = 0
+    releases: int = 0
+    suspicion: int = 0
+
+    @property
+    def tries(self) -> int:
+        return self.errors + self.timeouts
+
+    @property
+    def runs(self) -> int:
+        """How often the job was started before, whatever came of it."""
+        return self.errors + self.timeouts + self.crashes + self.lost + self.releases
+
+    def charged(self, charge: Charge) -> Counts:
+        """Return the counts after one more run; the one place that says what a charge means.
+
+        A run that ended by itself, by error or by timeout clears the suspicion; a crash alone makes
+        the job a suspect at once; losing its worker beside others raises the suspicion by one.
+        """
+        match charge:
+            case Charge.NONE:
+                return self
+            case Charge.ERROR:
+                return self._replace(errors=self.errors + 1, suspicion=0)
+            case Charge.TIMEOUT:
+                return self._replace(timeouts=self.timeouts + 1, suspicion=0)
+            case Charge.CRASH:
+                suspicion = max(self.suspicion, SUSPECT_FROM)
+                return self._replace(crashes=self.crashes + 1, suspicion=suspicion)
+            case Charge.LOST:
+                return self._replace(lost=self.lost + 1, suspicion=self.suspicion + 1)
+            case Charge.RELEASE:
+                return self._replace(releases=self.releases + 1)
+
+
+NO_COUNTS = Counts()
+
+
+class Reservation(NamedTuple):
+    """A job held by an owner under a fence; times are the back-end's, in seconds."""
+
+    id: str
+    payload: bytes
+    fence: int
+    enqueued_at: float
+    ready_at: float
+    reserved_at: float
+    counts: Counts = NO_COUNTS
+    history: bytes = b""
+    """The notes of earlier runs, one JSON object a line, oldest first."""
+
+
+class Ack(NamedTuple):
+    """reserved → done: the record leaves the back-end."""
+
+    id: str
+    fence: int
+
+
+class Retry(NamedTuple):
+    """reserved → scheduled (``delay`` seconds), or ready at the tail when it is 0."""
+
+    id: str
+    fence: int
+    delay: float
+    charge: Charge
+    note: bytes = b""
+
+
+class Release(NamedTuple):
+    """reserved → ready at the head, with the ready time that it had."""
+
+    id: str
+    fence: int
+    charge: Charge = Charge.RELEASE
+    note: bytes = b""
+
+
+class Fail(NamedTuple):
+    """reserved → failed. ``record`` says why; payload, counts and history are kept beside it.
+
+    ``hook`` is how many seconds from now the job's ``failed()`` becomes due for any worker to run
+    (the worker that fails it runs it itself well before); None when there is none to run.
+    """
+
+    id: str
+    fence: int
+    charge: Charge
+    record: bytes
+    note: bytes = b""
+    hook: float | None = None
+
+
+Settlement = Ack | Retry | Release | Fail
+
+
+class Exchange(NamedTuple):
+    """What one exchange answers."""
+
+    jobs: list[Reservation]
+    lost: list[str]
+    """Ids of settlements that named a reservation no longer held. They changed nothing."""
+    next_due: float | None = None
+    """Seconds until the earliest scheduled job is due; None when none is scheduled."""
+    hooks_due: bool = False
+    """Whether a ``failed()`` hook waits to be claimed."""
+    suspects: bool = False
+    """Whether jobs wait in the solo lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """A sample of one queue. ``ready`` includes the suspects of the solo lane."""
+
+    ready: int = 0
+    scheduled: int = 0
+    reserved: int = 0
+    failed: int = 0
+    suspects: int = 0
+    enqueued_total: int = 0
+    failed_last_hour: int = 0
+    oldest_ready_age_seconds: float = 0.0
+    oldest_reserved_age_seconds: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """What waits: ready and scheduled."""
+        return self.ready + self.scheduled
+
+
+@dataclass(frozen=True, slots=True)
+class FailedJob:
+    """A failed job as stored: its bytes, its record, and all that happened before."""
+
+    id: str
+    queue: str
+    payload: bytes
+    record: bytes
+    failed_at: float
+    enqueued_at: float
+    counts: Counts = NO_COUNTS
+    history: bytes = b""
+    hook_pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """Where one job is now."""
+
+    id: str
+    queue: str
+    state: State
+    payload: bytes
+    enqueued_at: float
+    counts: Counts = NO_COUNTS
+    history: bytes = b""
+    ready_at: float | None = None
+    due_at: float | None = None
+    owner: str | None = None
+    reserved_at: float | None = None
+    failed: FailedJob | None = None
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """A back-end. Made by a factory from a URL, used by one event loop of one process.
+
+    Every method may raise ``DriverUnavailable``. No method retries a write on its own.
+    """
+
+    name: str
+    """The label of metrics: ``redis``, ``database``, ``memory``."""
+
+    async def open(self) -> None:
+        """Connect, check the server's version, create what is missing (tables, folders)."""
+
+    async def close(self) -> None:
+        """Close every connection. Idempotent."""
+
+    async def ping(self) -> None:
+        """Return when the back-end answers and takes writes, else raise ``DriverUnavailable``."""
+
+    # producers
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        """Enqueue up to ``MAX_BATCH`` jobs in one step, and wake an idle worker.
+
+        Return for each whether it was enqueued; False: a job of that id exists in the queue.
+        """
+
+    # workers
+    async def exchange(
+        self,
+        queue: str,
+        owner: str,
+        settlements: Sequence[Settlement] = (),
+        *,
+        want: int = 0,
+        nonce: int = 0,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        """Settle what finished, then reserve up to ``want`` jobs, promoting those that are due.
+
+        To repeat a call with the same ``nonce`` after its answer was lost is safe: settled jobs are
+        reported lost, and the same batch of reservations is returned. Nonces rise per owner; one
+        exchange is in flight per owner. A first reserve registers the owner with ``lease`` seconds;
+        later ones write no lease. When ready jobs remain, the next idle worker is woken.
+
+        :raises OwnerLost: the owner is retired. Settlements have been tried (and found lost).
+        """
+
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109
+        """Wait for a push, at most ``timeout`` seconds (0 returns at once); True when woken.
+
+        Each worker has one wait at a time. A wake-up may be lost or spurious, never relied upon.
+        Cancelling is safe, and loses at most the wake-up.
+        """
+
+    async def wake(self, queue: str) -> None:
+        """Wake one idle worker: pass on a wake-up that this worker cannot use."""
+
+    async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
+        """Set the leases of ``owners`` to ``lease`` seconds from now; return those that are retired.
+
+        An owner not known yet is registered.
+        """
+
+    # janitors
+    async def retire(
+        self, queue: str, owner: str, *, only_expired: bool = False
+    ) -> list[Reservation]:
+        """Forbid ``owner`` to reserve, for ever, and return what it still holds (for settlement).
+
+        Idempotent. With ``only_expired`` an owner whose lease runs is left alone (and [] returned).
+        """
+
+    async def owners(self, queue: str) -> dict[str, float]:
+        """Return the owners that live or still hold jobs, with the seconds left of their leases.
+
+        Negative: the lease ran out (or the owner is retired) and its jobs wait to be settled.
+        Owners that are retired and hold nothing are left out.
+        """
+
+    async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
+        """Move up to ``limit`` due jobs from scheduled to ready; wake a worker; return how many."""
+
+    # failed() hooks
+    async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+        """Return failed jobs whose hook is due, and put each off by ``visible_after`` seconds."""
+
+    async def finish_hook(self, queue: str, job_id: str) -> None:
+        """Say that the hook of a failed job has run (or that there is none). Idempotent."""
+
+    # operators
+    async def queues(self) -> list[str]:
+        """Return the names of all queues that ever had a job, sorted."""
+
+    async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        """Sample several queues in one round trip; an unknown queue is all zeros."""
+
+    async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
+        """Look a job up, in one queue or in all."""
+
+    async def cancel(self, queue: str, job_id: str) -> State | None:
+        """Remove a waiting job. Return the state it was found in; only ready and scheduled go."""
+
+    async def purge(self, queue: str) -> int:
+        """Remove every waiting job (ready, scheduled, suspects); return how many."""
+
+    async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
+        """List failed jobs, newest first."""
+
+    async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        """failed → ready with fresh counts (the history stays). False: no such failed job."""
+
+    async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        """Remove failed jobs for good. False: no such failed job."""
