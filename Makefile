@@ -1,0 +1,61 @@
+# Two commands are all a newcomer needs: `make run` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+TYPED  := queued config daemon drivers jobs web
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all lint types coverage format build docs clean
+
+help: ## what can be done here
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# The stamps follow the packaging files: a changed dependency is installed at the next make.
+$(VENV)/.run: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "queued needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[example]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run ## start the daemon with the shipped queue.yaml and a first load of example jobs
+	@exec $(BIN)/python -m examples.weather
+
+test: $(VENV)/.dev ## the whole suite (tests of servers that are not installed are skipped, and say so)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-all: ## the suite on every Python that this machine has, each in a venv of its own
+	@for version in 3.11 3.12 3.13; do \
+	  if python$$version -c '' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON=python$$version || exit 1; \
+	  else echo "python$$version: not on this machine"; fi; \
+	done
+
+lint: $(VENV)/.dev ## ruff, checks and format
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# mypy does not follow the editable install's finder, so it is shown the package as a tree of links.
+types: $(VENV)/.dev ## mypy --strict over every module
+	@rm -rf .types && mkdir -p .types/queued
+	@ln -s ../../queued/* .types/queued/
+	@for folder in config daemon drivers jobs web; do ln -s ../../$$folder .types/queued/$$folder; done
+	MYPYPATH=.types $(BIN)/mypy --strict -p queued
+
+coverage: $(VENV)/.dev ## the suite with branch coverage, children included
+	$(BIN)/python -m pytest $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
+
+format: $(VENV)/.dev ## rewrite in the project's format
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+build: $(VENV)/.dev ## wheel and sdist in dist/
+	rm -rf build dist && $(BIN)/python -m build --quiet
+
+docs: $(VENV)/.dev ## the documentation in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+clean: ## remove what the targets above made
+	rm -rf .venv .venv-* .types build dist site *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache queued.db*

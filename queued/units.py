@@ -1,0 +1,117 @@
+"""Durations and sizes as people write them: ``30s``, ``1h30m``, ``64KiB``."""
+
+from __future__ import annotations
+
+import math
+import re
+
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+BYTES = {
+    "b": 1,
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
+LONGEST = 36_500 * 86_400.0
+"""A hundred years, in seconds: what is longer overflows timers of the system."""
+LARGEST = 2**60
+
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|[smhdw])\s*)+")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+
+
+def parse_duration(value: str | float) -> float:
+    """Return ``value`` in seconds: a number, or text such as ``30s``, ``5m``, ``1h30m``, ``250ms``.
+
+    :raises ValueError: it is neither, is negative, or is longer than a hundred years.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"expected a duration such as 30s or 5m, got {value!r}")
+    if isinstance(value, int | float):
+        seconds = _finite(value)
+    else:
+        text = value.strip().lower()
+        if _NUMBER.fullmatch(text):
+            seconds = _finite(float(text))
+        elif _DURATION.fullmatch(text):
+            parts = _DURATION_PART.findall(text)
+            seconds = _finite(sum(float(number) * SECONDS[unit] for number, unit in parts))
+        else:
+            raise ValueError(
+                f"expected a duration such as 30s, 5m, 1h30m or a number of seconds, got {value!r}"
+            )
+    if seconds < 0:
+        raise ValueError(f"a duration cannot be negative, got {value!r}")
+    if seconds > LONGEST:
+        raise ValueError(f"a duration is at most 36500d, got {value!r}")
+    return seconds
+
+
+def parse_size(value: str | int) -> int:
+    """Return ``value`` in bytes: a whole number, or text such as ``64KiB``, ``512MiB``, ``1.5GB``.
+
+    :raises ValueError: it is neither, or is negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"expected a size such as 64KiB or 512MiB, got {value!r}")
+    if isinstance(value, int):
+        size = value
+    else:
+        match = _SIZE.fullmatch(value.strip().lower())
+        if match is None or (match[2] or "b") not in BYTES:
+            raise ValueError(_size_hint(value, match))
+        # 0.1 KiB is no whole number of bytes: round, nobody counts them
+        size = round(_finite(float(match[1])) * BYTES[match[2] or "b"])
+    if size < 0:
+        raise ValueError(f"a size cannot be negative, got {value!r}")
+    if size > LARGEST:
+        raise ValueError(f"a size is at most 1048576TiB, got {value!r}")
+    return size
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` for people, in at most two units: ``0.25s``, ``45s``, ``2m 5s``, ``3d``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms" if seconds else "0s"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit in ("d", "h", "m", "s"):
+        count, left = divmod(left, int(SECONDS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def format_size(size: int) -> str:
+    """Return ``size`` bytes for people: ``512 B``, ``64 KiB``, ``1.5 MiB``."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:  # noqa: PLR2004 - binary units
+            return f"{amount:.1f}".removesuffix(".0") + f" {unit}"
+        amount /= 1024
+    return f"{amount:.1f}".removesuffix(".0") + " TiB"
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"expected a finite number, got {value!r}")
+    return float(value)
+
+
+def _size_hint(value: str, match: re.Match[str] | None) -> str:
+    hint = f"expected a size such as 64KiB, 512MiB or a number of bytes, got {value!r}"
+    if match is not None and match[2] in {"k", "m", "g", "t"}:
+        unit = match[2].upper()
+        hint += f"; write {match[1]}{unit}iB or {match[1]}{unit}B"
+    return hint

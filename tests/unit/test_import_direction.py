@@ -1,0 +1,66 @@
+"""Imports point one way: cli → web, daemon → jobs → drivers → errors.
+
+Read from the source with ``ast``, so that an import inside a function counts too.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LEAVES = {"errors", "version", "environment", "units"}
+MAY_IMPORT = {
+    "drivers": LEAVES,
+    "jobs": {"drivers"} | LEAVES,
+    "config": {"drivers", "jobs"} | LEAVES,
+    "daemon": {"config", "jobs", "drivers"} | LEAVES,
+    "web": {"config", "daemon", "jobs", "drivers"} | LEAVES,
+    "cli": {"web", "daemon", "config", "jobs", "drivers"} | LEAVES,
+}
+FOLDERS = {name: ROOT / name for name in MAY_IMPORT} | {"cli": ROOT / "queued" / "cli"}
+
+
+def imported_packages(file: Path) -> set[str]:
+    """Return the first name below ``queued`` of every import in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("queued.")}
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    files = sorted(FOLDERS[package].rglob("*.py"))
+    assert files
+    wrong = {
+        f"{file.relative_to(ROOT)} imports queued.{name}"
+        for file in files
+        for name in imported_packages(file) - allowed
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("leaf", sorted(LEAVES))
+def test_a_leaf_imports_leaves_only(leaf: str) -> None:
+    assert imported_packages(ROOT / "queued" / f"{leaf}.py") <= LEAVES
+
+
+def test_a_producer_loads_neither_daemon_nor_config() -> None:
+    program = "import sys, queued; queued.Job, queued.dispatch; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "queued.jobs.job" in loaded
+    assert not [name for name in loaded if name.startswith(("queued.daemon", "queued.config"))]
+    heavy = {"sqlalchemy", "redis", "uvicorn", "starlette", "uvloop", "click", "rich"}
+    assert not heavy & set(loaded)
