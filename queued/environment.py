@@ -15,6 +15,7 @@ from queued.errors import ConfigError
 
 DEFAULT_CONNECTION = "sqlite:///queued.db"
 DEFAULT_CONFIG = "queue.yaml"
+URL_EXAMPLES = "a URL such as redis://localhost:6379/0 or sqlite:///queued.db"
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}|\$\{")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -75,9 +76,7 @@ def normalise(url: str, folder: Path) -> str:
     scheme, separator, rest = url.strip().partition("://")
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         # the text is not shown: a password pasted without its scheme would be
-        raise ConfigError(
-            ["expected a URL such as redis://localhost:6379/0 or sqlite:///queued.db"]
-        )
+        raise ConfigError([f"expected {URL_EXAMPLES}"])
     scheme = scheme.lower()
     scheme = _DIALECTS.get(scheme, scheme)
     if scheme == "sqlite":
@@ -134,12 +133,10 @@ def find_connection(environ: Mapping[str, str], cwd: Path) -> tuple[str, str]:
     path = cwd / (environ.get("QUEUED_CONFIG") or DEFAULT_CONFIG)
     if environ.get("QUEUED_CONFIG") or path.is_file():
         return _connection_of(path, environ), f"connection of {path}"
-    raise ConfigError(
-        [
-            "no back-end is configured: call queue.connect('redis://localhost:6379/0'), or set "
-            f"QUEUE_CONNECTION, or set QUEUED_CONFIG to a queue.yaml (there is none in {cwd})"
-        ]
+    ways = (
+        "call queue.connect(URL), set QUEUE_CONNECTION to a URL, or QUEUED_CONFIG to a queue.yaml"
     )
+    raise ConfigError([f"no back-end is configured, and {cwd} has no queue.yaml: {ways}"])
 
 
 def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
@@ -198,12 +195,8 @@ def _absolute_path(rest: str, folder: Path) -> str:
     database, question, options = rest.partition("?")
     if not database.startswith("/"):
         if database:
-            raise ConfigError(
-                [
-                    "expected three slashes for a relative path (sqlite:///queued.db), four for an"
-                    " absolute one (sqlite:////var/lib/queued.db)"
-                ]
-            )
+            relative = "sqlite:///queued.db for a relative path"
+            raise ConfigError([f"expected {relative}, sqlite:////var/lib/queued.db for a full one"])
         return rest
     name = database.removeprefix("/")
     if not name or name == ":memory:" or name.startswith("file:"):

@@ -21,10 +21,10 @@ LONGEST = 36_500 * 86_400.0
 """A hundred years, in seconds: what is longer overflows timers of the system."""
 LARGEST = 2**60
 
-_NUMBER = re.compile(r"\d+(\.\d+)?")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?\s*(?:ms|[smhdw])\s*)+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|[smhdw])\s*)+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
 
 def parse_duration(value: str | float) -> float:
@@ -32,26 +32,16 @@ def parse_duration(value: str | float) -> float:
 
     :raises ValueError: it is neither, is negative, or is longer than a hundred years.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"expected a duration such as 30s or 5m, got {value!r}")
-    if isinstance(value, int | float):
-        seconds = _finite(value)
-    else:
-        text = value.strip().lower()
-        if _NUMBER.fullmatch(text):
-            seconds = _finite(float(text))
-        elif _DURATION.fullmatch(text):
-            parts = _DURATION_PART.findall(text)
-            seconds = _finite(sum(float(number) * SECONDS[unit] for number, unit in parts))
-        else:
-            raise ValueError(
-                f"expected a duration such as 30s, 5m, 1h30m or a number of seconds, got {value!r}"
-            )
+    seconds = _seconds(value)
+    if seconds is None:
+        raise ValueError(
+            f"expected a duration such as 30s, 5m, 1h30m or a number of seconds, got {value!r}"
+        )
     if seconds < 0:
         raise ValueError(f"a duration cannot be negative, got {value!r}")
     if seconds > LONGEST:
         raise ValueError(f"a duration is at most 36500d, got {value!r}")
-    return seconds
+    return float(seconds)
 
 
 def parse_size(value: str | int) -> int:
@@ -59,25 +49,18 @@ def parse_size(value: str | int) -> int:
 
     :raises ValueError: it is neither, or is negative.
     """
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"expected a size such as 64KiB or 512MiB, got {value!r}")
-    if isinstance(value, int):
-        size = value
-    else:
-        match = _SIZE.fullmatch(value.strip().lower())
-        if match is None or (match[2] or "b") not in BYTES:
-            raise ValueError(_size_hint(value, match))
-        # 0.1 KiB is no whole number of bytes: round, nobody counts them
-        size = round(_finite(float(match[1])) * BYTES[match[2] or "b"])
+    size = _bytes(value)
+    if size is None:
+        raise ValueError(_size_hint(value))
     if size < 0:
         raise ValueError(f"a size cannot be negative, got {value!r}")
     if size > LARGEST:
         raise ValueError(f"a size is at most 1048576TiB, got {value!r}")
-    return size
+    return round(size)  # 0.1KiB is no whole number of bytes, and nobody counts them
 
 
 def format_duration(seconds: float) -> str:
-    """Return ``seconds`` for people, in at most two units: ``0.25s``, ``45s``, ``2m 5s``, ``3d``."""
+    """Return ``seconds`` for people, in at most two units: ``250ms``, ``2m 5s``, ``3d``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms" if seconds else "0s"
     if seconds < 60:  # noqa: PLR2004 - a minute
@@ -103,14 +86,32 @@ def format_size(size: int) -> str:
     return f"{amount:.1f}".removesuffix(".0") + " TiB"
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"expected a finite number, got {value!r}")
-    return float(value)
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, int | float):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if _DURATION.fullmatch(text):
+        parts = _DURATION_PART.findall(text)
+        return sum(float(number) * SECONDS[unit] for number, unit in parts)
+    return None
 
 
-def _size_hint(value: str, match: re.Match[str] | None) -> str:
+def _bytes(value: object) -> float | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip().lower()) if isinstance(value, str) else None
+    if match is None or (match[2] or "b") not in BYTES:
+        return None
+    return float(match[1]) * BYTES[match[2] or "b"]
+
+
+def _size_hint(value: object) -> str:
     hint = f"expected a size such as 64KiB, 512MiB or a number of bytes, got {value!r}"
+    match = _SIZE.fullmatch(value.strip().lower()) if isinstance(value, str) else None
     if match is not None and match[2] in {"k", "m", "g", "t"}:
         unit = match[2].upper()
         hint += f"; write {match[1]}{unit}iB or {match[1]}{unit}B"

@@ -1,0 +1,153 @@
+"""What a child is told when it is made: plain values that cross a fork as JSON.
+
+A spec holds everything that a worker or the monitor needs of queue.yaml, so no child reads the file
+and two generations of a configuration can run side by side while a reload replaces one by the other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Self
+
+from queued.drivers.states import Lane
+
+
+class OwnerName(NamedTuple):
+    """The parts of an owner's name: one incarnation of one worker process.
+
+    ``<install>-<boot>-<pool>.<index>-<generation>``; install and boot are 8 hex digits each.
+    """
+
+    install: str
+    boot: str
+    pool: str
+    index: int
+    generation: int
+
+    def __str__(self) -> str:
+        return f"{self.install}-{self.boot}-{self.pool}.{self.index}-{self.generation}"
+
+    @property
+    def worker(self) -> str:
+        """What people read: ``emails/2``."""
+        return f"{self.pool}/{self.index}"
+
+    @classmethod
+    def parse(cls, owner: str) -> Self:
+        """Take an owner's name apart.
+
+        :raises ValueError: it is none of ours.
+        """
+        install, boot, rest = owner.split("-", 2)
+        rest, _, generation = rest.rpartition("-")
+        pool, _, index = rest.rpartition(".")
+        return cls(install, boot, pool, int(index), int(generation))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSpec:
+    """What one level (queue or flags) says of tries and times; None: it says nothing."""
+
+    max_tries: int | None = None
+    timeout: float | None = None
+    """Seconds; 0 means no timeout."""
+    retry_after: float | None = None
+    """Seconds."""
+    backoff: Any = None
+    """As queue.yaml has it: seconds, a list of seconds, or ``{base, factor, cap, jitter}``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSpec:
+    """How a process logs."""
+
+    level: str = "info"
+    format: str = "auto"
+    jobs: str = "failures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec:
+    """One incarnation of a worker. Times are seconds, sizes bytes, None means no limit."""
+
+    owner: str
+    pool: str
+    """Also the queue: a pool serves the queue of its name."""
+    index: int
+    generation: int
+    """Counts incarnations: no two workers of one master have the same."""
+    url: str
+    lane: Lane = Lane.NORMAL
+    standalone: bool = False
+    """``queued work``: no master; it renews its own lease and runs the janitor."""
+    concurrency: int = 10
+    sleep: float = 3.0
+    polling: bool = False
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
+    """What the queue says (defaults merged)."""
+    flags: LimitsSpec = field(default_factory=LimitsSpec)
+    """What explicit flags of ``queued work`` say: they win over the job class."""
+    max_jobs: int | None = None
+    max_time: float | None = None
+    max_memory: int | None = None
+    kill_grace: float = 5.0
+    shutdown_grace: float = 30.0
+    nice: int = 0
+    env: dict[str, str] = field(default_factory=dict)
+    log: LogSpec = field(default_factory=LogSpec)
+
+    @property
+    def solo(self) -> bool:
+        """A temporary worker for suspects: one job at a time, gone when the lane is empty."""
+        return self.lane is Lane.SOLO
+
+    @property
+    def worker(self) -> str:
+        """What people read: ``emails/2``."""
+        return f"{self.pool}/{self.index}"
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        values["lane"] = Lane(values["lane"])
+        values["limits"] = LimitsSpec(**values["limits"])
+        values["flags"] = LimitsSpec(**values["flags"])
+        values["log"] = LogSpec(**values["log"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSpec:
+    """What the monitor must know of one queue."""
+
+    max_wait: float | None = None
+    """The objective in seconds for the oldest ready job; None: no objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSpec:
+    """The monitor: it samples, reclaims and serves HTTP on the listener that it inherits."""
+
+    install: str
+    boot: str
+    url: str
+    queues: dict[str, QueueSpec] = field(default_factory=dict)
+    http_token: str | None = None
+    http_listen: str | None = None
+    """``host:port`` as bound (the port is real even where queue.yaml said 0); None: no HTTP."""
+    lease: float = 30.0
+    log: LogSpec = field(default_factory=LogSpec)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        values = json.loads(text)
+        values["queues"] = {name: QueueSpec(**queue) for name, queue in values["queues"].items()}
+        values["log"] = LogSpec(**values["log"])
+        return cls(**values)

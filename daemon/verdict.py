@@ -1,0 +1,92 @@
+"""What becomes of the jobs that a dead worker held, judged by its scoreboard.
+
+The master judges, the monitor carries it out: each verdict becomes one settlement. A job that the
+back-end says the owner held and that stands on no slot was reserved and never begun: NOT_STARTED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Self
+
+from queued.daemon.scoreboard import Slot, SlotState
+
+
+class Verdict(StrEnum):
+    FINISHED = "finished"
+    """Its code had ended well; only the settlement was not stored: acknowledge."""
+    CRASHED = "crashed"
+    """It ran alone when its process died: charged as a crash."""
+    SUSPECT = "suspect"
+    """It ran beside others when the process died: suspicion rises, nothing is charged."""
+    TIMED_OUT = "timed_out"
+    """It was past its deadline and the process was killed for it: charged as a timeout."""
+    BYSTANDER = "bystander"
+    """It ran (or failed, unsettled) in a process that had to go for other reasons: handed back."""
+    NOT_STARTED = "not_started"
+    """None of its code ran: handed back as if it had never been reserved."""
+
+
+class Cause(StrEnum):
+    """Why the process is gone."""
+
+    CRASH = "crash"
+    """By itself: a signal, an exit that it had not announced, a kill for hanging."""
+    KILLED_FOR_DEADLINE = "killed_for_deadline"
+    """By us, since a job was past its deadline and could not be cancelled."""
+    RELEASED = "released"
+    """As planned, or killed when a grace ran out: whatever it still held goes back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A verdict with what its settlement needs to know of the job."""
+
+    verdict: Verdict
+    job: str
+    max_tries: int
+    retry_in: float
+    """Seconds until the next run after a timeout."""
+    ran: float
+    """Seconds from its start to the judgement."""
+
+    def to_frame(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_frame(cls, frame: dict[str, Any]) -> Self:
+        return cls(**{**frame, "verdict": Verdict(frame["verdict"])})
+
+
+def judge(
+    slots: Iterable[Slot], cause: Cause, overran: Set[str] = frozenset(), *, now: float
+) -> dict[str, Sentence]:
+    """Judge the occupied slots of a dead worker's scoreboard; return a sentence per job id.
+
+    :param overran: ids of the jobs that were past their deadline when the kill was decided.
+    :param now: monotonic seconds, as the slots' times are.
+    """
+    slots = list(slots)
+    alone = sum(slot.state is SlotState.RUNNING for slot in slots) == 1
+    return {
+        slot.job_id: Sentence(
+            verdict=_verdict(slot, cause, overran, alone=alone),
+            job=slot.job,
+            max_tries=slot.max_tries,
+            retry_in=slot.retry_in,
+            ran=max(0.0, now - slot.started),
+        )
+        for slot in slots
+    }
+
+
+def _verdict(slot: Slot, cause: Cause, overran: Set[str], *, alone: bool) -> Verdict:
+    if slot.state is SlotState.FINISHED_OK:
+        return Verdict.FINISHED
+    if slot.state is SlotState.FINISHED_ERROR or cause is Cause.RELEASED:
+        return Verdict.BYSTANDER
+    if cause is Cause.KILLED_FOR_DEADLINE:
+        return Verdict.TIMED_OUT if slot.job_id in overran else Verdict.BYSTANDER
+    return Verdict.CRASHED if alone else Verdict.SUSPECT

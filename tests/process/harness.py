@@ -1,0 +1,170 @@
+"""A daemon as its users run it: the ``queued`` command, a queue.yaml, real signals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+QUEUED = Path(sys.executable).with_name("queued")
+PATIENCE = 60.0
+"""Seconds that a condition may take on a loaded machine; what fails here hangs."""
+
+
+def until(
+    condition: Callable[[], Any], what: str, seconds: float = PATIENCE, every: float = 0.02
+) -> Any:
+    """Call ``condition`` until it is true, and return its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for {what}; last: {value!r}")
+        time.sleep(every)
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; a zombie that its reaper has not collected yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+class Daemon:
+    """``queued start`` in a folder of its own, with every process of it findable by a mark."""
+
+    def __init__(self, folder: Path, config: str, *, jobs: str = "", **environment: str) -> None:
+        self.folder = folder
+        self.config = folder / "queue.yaml"
+        self.config.write_text(config)
+        if jobs:
+            (folder / "work.py").write_text(jobs)
+        self.mark = f"QUEUED_TEST_MARK={uuid.uuid4().hex}"
+        name, value = self.mark.split("=")
+        clean = {
+            key: text
+            for key, text in os.environ.items()
+            if not key.startswith(("QUEUE_", "QUEUED_", "REDIS_", "DATABASE_"))
+        }
+        self.environment = clean | {
+            name: value,
+            "QUEUED_RUNTIME_DIR": str(folder / "run"),
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "daemon.log"
+
+    def start(self, *arguments: str, ready: bool = True) -> Daemon:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [QUEUED, "start", "-c", self.config, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        if ready:
+            until(self.is_ready, f"the daemon to be ready; its log:\n{self.output()}")
+        return self
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run another ``queued`` command with the same configuration."""
+        return subprocess.run(
+            [QUEUED, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=PATIENCE,
+        )
+
+    def status(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
+        return answer
+
+    def workers(self, pool: str | None = None) -> list[dict[str, Any]]:
+        pools = self.status()["pools"]
+        return [
+            worker
+            for name, details in pools.items()
+            for worker in details["workers"]
+            if pool in (None, name)
+        ]
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.status()['http']}"
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Fetch a page of the daemon; (0, reason) when it does not answer."""
+        try:
+            with urllib.request.urlopen(self.address + path, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (OSError, subprocess.CalledProcessError) as error:
+            return 0, str(error)
+
+    def is_ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, f"the daemon ended:\n{self.output()}"
+        return self.get("/readyz")[0] == 200
+
+    def output(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def signal(self, number: int) -> None:
+        assert self.process
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        assert self.process
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def processes(self) -> list[int]:
+        """Find every living process of this daemon, however it was started."""
+        return [pid for pid in _all_pids() if _has_mark(pid, self.mark) and is_alive(pid)]
+
+    def clean_up(self) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait(PATIENCE)
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _has_mark(pid: int, mark: str) -> bool:
+    try:
+        return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
