@@ -1,0 +1,92 @@
+"""Every snippet of the documentation runs: Python on the memory driver, YAML through the loader,
+commands through the command line's own parser."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+
+import pytest
+import yaml
+
+from queued.config.load import load
+from queued.jobs.queue import Queue
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def snippets(*languages: str) -> Iterator[pytest.param]:
+    for page in PAGES:
+        found = [
+            text for language, text in FENCE.findall(page.read_text()) if language in languages
+        ]
+        if found:
+            yield pytest.param(found, id=str(page.relative_to(ROOT)))
+
+
+def compiled(source: str, page: str) -> CodeType:
+    return compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("python", snippets("python"))
+async def test_python_runs(python: list[str], monkeypatch, request) -> None:
+    """The snippets of a page run one after the other in one namespace, as a reader types them."""
+    page = request.node.callspec.id
+    name = "page_" + re.sub(r"\W", "_", page)
+    monkeypatch.setenv("QUEUE_CONNECTION", f"memory://{name}")
+    producer = Queue()
+    monkeypatch.setattr("queued.queue", producer)
+    monkeypatch.setattr("queued.dispatch", producer.push)
+    namespace = {"__name__": name}
+    for snippet in python:
+        result = eval(compiled(snippet, page), namespace)
+        if inspect.isawaitable(result):
+            await result
+    producer.sync.close()
+    await producer.close()
+
+
+@pytest.mark.parametrize("texts", snippets("yaml"))
+def test_yaml_loads(texts: list[str], tmp_path: Path) -> None:
+    for text in texts:
+        if "queues" not in (yaml.safe_load(text) or {}):
+            continue
+        path = tmp_path / "queue.yaml"
+        path.write_text(text)
+        assert load(path, {"REDIS_PASSWORD": "x"}).config.queues
+
+
+def commands(shell: list[str]) -> Iterator[list[str]]:
+    for text in shell:
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            words = words[: words.index("|")] if "|" in words else words
+            words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
+            if words and Path(words[0]).name == "queued":
+                yield words[1:]
+
+
+@pytest.mark.parametrize("shell", snippets("sh", "console"))
+def test_commands_exist(shell: list[str]) -> None:
+    """Parse each ``queued …`` as the command line does, without running it."""
+    import click
+
+    from queued.cli import cli
+
+    for words in commands(shell):
+        context = click.Context(cli, info_name="queued")
+        command: click.Command = cli
+        rest = words
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            child = command.get_command(context, rest[0])
+            assert child, f"queued {' '.join(words)}: no such command"
+            command, rest = child, rest[1:]
+        if "--help" not in rest:
+            command.make_context(command.name, list(rest), resilient_parsing=False)
