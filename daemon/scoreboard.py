@@ -44,7 +44,7 @@ class SlotState(IntEnum):
 class Slot(NamedTuple):
     """One occupied slot as read. Times are this machine's monotonic seconds."""
 
-    index: int
+    number: int
     generation: int
     """Differs between two jobs of a slot: the same in two readings means the same run."""
     state: SlotState
@@ -105,7 +105,7 @@ class Scoreboard:
 
     # the worker writes
 
-    def begin(
+    def begin(  # noqa: PLR0917  one call per job: keywords would cost more than they say
         self,
         slot: int,
         job_id: str,

@@ -1,19 +1,20 @@
 """What a child is told when it is made: plain values that cross a fork as JSON.
 
-A spec holds everything that a worker or the monitor needs of queue.yaml, so no child reads the file
-and two generations of a configuration can run side by side while a reload replaces one by the other.
+A spec holds everything that a worker or the monitor needs of queue.yaml, so no child reads the
+file, and two generations of a configuration run side by side while a reload replaces one.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from queued.drivers.states import Lane
 
 
-class OwnerName(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class OwnerName:
     """The parts of an owner's name: one incarnation of one worker process.
 
     ``<install>-<boot>-<pool>.<index>-<generation>``; install and boot are 8 hex digits each.

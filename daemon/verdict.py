@@ -6,7 +6,8 @@ back-end says the owner held and that stands on no slot was reserved and never b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -61,7 +62,7 @@ class Sentence:
 
 
 def judge(
-    slots: Iterable[Slot], cause: Cause, overran: Set[str] = frozenset(), *, now: float
+    slots: Iterable[Slot], cause: Cause, overran: AbstractSet[str] = frozenset(), *, now: float
 ) -> dict[str, Sentence]:
     """Judge the occupied slots of a dead worker's scoreboard; return a sentence per job id.
 
@@ -82,7 +83,7 @@ def judge(
     }
 
 
-def _verdict(slot: Slot, cause: Cause, overran: Set[str], *, alone: bool) -> Verdict:
+def _verdict(slot: Slot, cause: Cause, overran: AbstractSet[str], *, alone: bool) -> Verdict:
     if slot.state is SlotState.FINISHED_OK:
         return Verdict.FINISHED
     if slot.state is SlotState.FINISHED_ERROR or cause is Cause.RELEASED:

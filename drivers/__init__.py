@@ -1,3 +1,93 @@
-"""Back-ends: the protocol, the state table, and the registry of drivers by URL scheme."""
+"""Back-ends: the protocol, the state table, and the registry of drivers by URL scheme.
+
+The drivers that ship are imported when a URL first asks for them, so that a program pays only for
+its own back-end. Other people's come in through ``register_driver`` or through the entry-point
+group ``queued.drivers`` (name: the scheme; value: the factory).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pkgutil import resolve_name
+
+from queued.drivers.base import Driver
+from queued.errors import ConfigError
+
+__all__ = ["DriverFactory", "driver_for", "known_schemes", "register_driver"]
+
+DriverFactory = Callable[[str], Driver]
+"""Makes a driver from its URL. It connects nowhere: ``Driver.open`` does."""
+
+ENTRY_POINT_GROUP = "queued.drivers"
+
+_BUILT_IN = {
+    "redis": "queued.drivers.redis:RedisDriver",
+    "rediss": "queued.drivers.redis:RedisDriver",
+    "unix": "queued.drivers.redis:RedisDriver",
+    "sqlite": "queued.drivers.sql:SqlDriver",
+    "postgresql": "queued.drivers.sql:SqlDriver",
+    "memory": "queued.drivers.memory:MemoryDriver",
+}
+_NOT_YET = ("redis+sentinel", "redis+cluster")
+
+_registered: dict[str, DriverFactory] = {}
+
+
+def register_driver(scheme: str, factory: DriverFactory) -> None:
+    """Use ``factory`` for URLs of ``scheme``, in this process. The last call for a scheme wins.
+
+    It also wins over an entry point and over what ships.
+    """
+    _registered[scheme.lower()] = factory
+
+
+def known_schemes() -> list[str]:
+    """Return every scheme that ``driver_for`` takes, sorted."""
+    installed = {entry.name.lower() for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    return sorted({*_registered, *installed, *_BUILT_IN})
+
+
+def driver_for(url: str) -> Driver:
+    """Return the driver of ``url``, not opened.
+
+    Its message shows the scheme only: the rest of a URL may hold a password.
+
+    :raises ConfigError: no driver is known for the scheme, or it cannot be imported.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ConfigError(
+            ["connection: expected a URL such as redis://localhost:6379/0 or sqlite:///queued.db"]
+        )
+    scheme = scheme.lower()
+    return _factory(scheme)(f"{scheme}://{rest}")
+
+
+def _factory(scheme: str) -> DriverFactory:
+    if scheme in _registered:
+        return _registered[scheme]
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        if entry.name.lower() == scheme:
+            return _imported(scheme, entry.value)
+    if scheme in _BUILT_IN:
+        return _imported(scheme, _BUILT_IN[scheme])
+    if scheme in _NOT_YET:
+        raise ConfigError([f"connection: {scheme}:// is not supported yet; use redis://"])
+    known = known_schemes()
+    near = get_close_matches(scheme, known, n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"
+    raise ConfigError([f'connection: no driver for "{scheme}://"{hint}'])
+
+
+def _imported(scheme: str, value: str) -> DriverFactory:
+    """Import the factory that ``value`` (``module:name``) names, and keep it."""
+    try:
+        factory: DriverFactory = resolve_name(value)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            [f"connection: the driver of {scheme}:// ({value}) cannot be imported: {error}"]
+        ) from error
+    _registered[scheme] = factory
+    return factory

@@ -1,7 +1,36 @@
-"""queued: a job queue and its supervisor."""
+"""queued: a job queue and its supervisor.
+
+    from queued import Job, dispatch
+
+    class SendEmail(Job):
+        queue = "emails"
+        to: str
+
+        async def handle(self) -> None: ...
+
+    await dispatch(SendEmail(to="a@b.c"))
+
+pydantic and the back-end's library are loaded at the first dispatch, not here.
+"""
 
 from __future__ import annotations
 
+from queued import errors
+from queued.drivers import register_driver
+from queued.jobs.job import Job
+from queued.jobs.outcome import Fail, Retry
+from queued.jobs.queue import Queue, Receipt, dispatch, queue
 from queued.version import __version__
 
-__all__ = ["__version__"]
+__all__ = [
+    "Fail",
+    "Job",
+    "Queue",
+    "Receipt",
+    "Retry",
+    "__version__",
+    "dispatch",
+    "errors",
+    "queue",
+    "register_driver",
+]

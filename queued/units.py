@@ -34,9 +34,8 @@ def parse_duration(value: str | float) -> float:
     """
     seconds = _seconds(value)
     if seconds is None:
-        raise ValueError(
-            f"expected a duration such as 30s, 5m, 1h30m or a number of seconds, got {value!r}"
-        )
+        hint = "; write 1m30s or 1h30m" if re.fullmatch(r"[0-9:]+", str(value)) else ""
+        raise ValueError(f"expected a duration such as 30s, 5m or 1h30m, got {value!r}{hint}")
     if seconds < 0:
         raise ValueError(f"a duration cannot be negative, got {value!r}")
     if seconds > LONGEST:

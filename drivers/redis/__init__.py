@@ -1,0 +1,25 @@
+"""The Redis driver, for Redis 7.0 and Valkey 7.2 on: one Lua script for each verb.
+
+What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``):
+
+    jobs          hash    id → when it was enqueued (6 bytes, ms) and its payload, in every state
+    meta          hash    id → counts and history, of jobs that had an abnormal run
+    ready, solo   lists   id and since when it is ready (6 bytes, ms), a list for each lane
+    scheduled     zset    id → ms when due
+    held:<owner>  hash    id → fence, ms of reserving, ms of becoming ready (8 bytes each)
+    owners        zset    owner → ms when its lease ends; negative: when it was retired
+    nonces        hash    owner → nonce and first fence of its last batch
+    fence         number  the last fence; never falls
+    failed        zset    id → ms of failing
+    records       hash    id → why it failed
+    hooks         zset    id → ms when its ``failed()`` is due
+    counters      hash    enqueued → how many ever were
+    wake          list    a token, for the next idle worker
+
+An id is stored as the 16 bytes of its UUID, or as text when it is none (see ``codec.pack_id``).
+The names of all queues are the set ``queued:queues``.
+"""
+
+from queued.drivers.redis.driver import RedisDriver
+
+__all__ = ["RedisDriver"]

@@ -1,0 +1,74 @@
+"""What types cannot say: settings that contradict each other, and settings that are doubtful.
+
+Each check gets what the file itself sets (``given``) and what came of it, so that a message never
+blames a line for a built-in default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from queued.config.problems import KeyPath, Problem, show
+from queued.config.schema import Config, QueueConfig
+from queued.units import format_duration, format_size
+
+LONG_TIMEOUT = 600.0
+"""Seconds; the guide to good jobs says not to go beyond."""
+SMALL_MEMORY = 64 << 20
+"""Bytes; about what an idle worker with its imports holds."""
+SHORT_TOKEN = 16
+
+
+def contradictions(config: Config) -> Iterator[Problem]:
+    """Yield the combinations that cannot work."""
+    http = config.http
+    if http and not http.is_loopback and http.token is None:
+        message = (
+            f"{show(str(http.listen))} is open to other machines: add http.token, or listen on "
+            "127.0.0.1"
+        )
+        yield Problem(("http", "listen"), message)
+    for path, queue in _queues(config):
+        if queue.polling and queue.sleep == 0:
+            message = "polling with sleep 0 would never rest; give sleep at least 100ms"
+            yield Problem((*path, "polling"), message)
+
+
+def warnings(config: Config, given: Config) -> Iterator[Problem]:
+    """Yield what works but is probably not meant. ``given`` has no defaults merged in."""
+    http = config.http
+    if http and http.token is not None and len(http.token) < SHORT_TOKEN:
+        yield Problem(("http", "token"), f"is shorter than {SHORT_TOKEN} characters: easy to guess")
+    if not config.imports:
+        yield Problem(("imports",), "no modules: the workers will know no job")
+    yield from _of_settings(("defaults",), given.defaults, given.defaults)
+    for name, queue in given.queues.items():
+        yield from _of_settings(("queues", name), queue, config.queues[name])
+
+
+def _of_settings(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iterator[Problem]:
+    is_set = given.model_fields_set
+    if "timeout" in is_set and given.timeout == 0:
+        yield Problem((*path, "timeout"), "none: a job that hangs holds its slot for ever")
+    elif "timeout" in is_set and given.timeout > LONG_TIMEOUT:
+        long = format_duration(given.timeout)
+        message = f"{long} is over 10m; smaller jobs are retried and deployed more easily"
+        yield Problem((*path, "timeout"), message)
+    if "retry_after" in is_set and given.backoff is not None:
+        yield Problem((*path, "retry_after"), "has no effect: backoff wins over it")
+    for key in ("retry_after", "backoff"):
+        if key in is_set and getattr(given, key) and merged.max_tries == 1:
+            yield Problem((*path, key), "has no effect: max_tries is 1")
+    if "kill_grace" in is_set and merged.timeout == 0:
+        yield Problem((*path, "kill_grace"), "has no effect: there is no timeout")
+    if "max_memory" in is_set and given.max_memory and given.max_memory < SMALL_MEMORY:
+        size = format_size(given.max_memory)
+        message = f"{size} is about what an idle worker holds: it may be replaced after each job"
+        yield Problem((*path, "max_memory"), message)
+    if "max_time" in is_set and given.max_time and given.max_time < 1:
+        yield Problem((*path, "max_time"), "is under 1s: workers are replaced all the time")
+
+
+def _queues(config: Config) -> Iterator[tuple[KeyPath, QueueConfig]]:
+    for name, queue in config.queues.items():
+        yield ("queues", name), queue

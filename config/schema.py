@@ -1,0 +1,219 @@
+"""What queue.yaml may say. Units are seconds and bytes; every default stands here.
+
+The docstrings and descriptions are what editors show.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from queued.config.document import Expanded
+from queued.config.types import (
+    Backoff,
+    Duration,
+    EnvironmentText,
+    Flag,
+    OptionalCount,
+    OptionalDuration,
+    OptionalSize,
+    Text,
+    Timeout,
+    Whole,
+    parse_address,
+)
+from queued.drivers.base import QUEUE_PATTERN
+from queued.environment import DEFAULT_CONNECTION
+
+MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def _module(name: Any) -> Any:
+    if not isinstance(name, str) or MODULE.fullmatch(name):
+        return name
+    guess = name.removesuffix(".py").strip("./").replace("/", ".").replace("-", "_")
+    is_near = MODULE.fullmatch(guess) and not isinstance(name, Expanded)
+    hint = f'; did you mean "{guess}"?' if is_near else ""
+    raise ValueError(f"expected a module or package such as app.jobs, got {name!r}{hint}")
+
+
+def _address(text: Any) -> Any:
+    if isinstance(text, str):
+        parse_address(text)
+    return text
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name or "\0" in name:
+        raise ValueError(f"expected the name of an environment variable, got {name!r}")
+    return name
+
+
+def _variable_value(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("an environment variable cannot hold a null byte")
+    return value
+
+
+def _queue_name(name: str) -> str:
+    if not QUEUE_PATTERN.fullmatch(name):
+        allowed = "letters, digits and _ . : -, up to 64, the first a letter or digit"
+        raise ValueError(f"no name for a queue: {allowed}")
+    return name
+
+
+def _nothing_is_empty(value: Any) -> Any:
+    """Let a key stand alone, its body commented out."""
+    return {} if value is None else value
+
+
+def _http_off(value: Any) -> Any:
+    off = value is False or (isinstance(value, str) and value.lower() in {"false", "none", "off"})
+    return None if off else value
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Http(_Section):
+    """Where /metrics, /healthz, /readyz and the dashboard are served."""
+
+    listen: Annotated[Text, BeforeValidator(_address)] = Field(
+        default="127.0.0.1:9470",
+        description="host:port; port 0 takes a free one. Beyond loopback a token is needed.",
+    )
+    token: Text | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        description="What clients must send as 'Authorization: Bearer ...'.",
+    )
+
+    @property
+    def host(self) -> str:
+        return parse_address(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        return parse_address(self.listen)[1]
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name: what it resolves to is not known here
+
+
+class Log(_Section):
+    """What is logged, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: colours on a terminal, a JSON object a line otherwise."
+    )
+    jobs: Literal["failures", "all"] = Field(
+        default="failures",
+        description="all: a line for each success too; it halves the throughput.",
+    )
+
+
+Section = BeforeValidator(_nothing_is_empty)
+
+
+class QueueConfig(_Section):
+    """One queue and its pool of workers."""
+
+    processes: Whole = Field(
+        default=1, ge=0, le=1_000, description="Worker processes; 0 parks the queue."
+    )
+    concurrency: Whole = Field(
+        default=10, ge=1, le=1_000, description="Jobs that one worker runs at a time."
+    )
+    sleep: Duration = Field(
+        default=3.0,
+        description="The longest that an idle worker waits before it looks for jobs again.",
+    )
+    timeout: Timeout = Field(
+        default=60.0, description="The longest that a job may run; 0 or none: for ever."
+    )
+    max_tries: Whole = Field(
+        default=3,
+        ge=1,
+        description="How often a job is run before it fails, the first run included.",
+    )
+    retry_after: Duration = Field(
+        default=0.0, description="The wait before a job is run again; backoff wins over it."
+    )
+    backoff: Backoff | None = Field(
+        default=None,
+        description="Waits before the next runs: one, a list, or {base, factor, cap, jitter}.",
+    )
+    max_jobs: OptionalCount = Field(
+        default=None, description="A worker is replaced after so many jobs."
+    )
+    max_time: OptionalDuration = Field(
+        default=None, description="A worker is replaced after this time."
+    )
+    max_memory: OptionalSize = Field(
+        default=None, description="A worker that holds more is replaced between jobs."
+    )
+    max_wait: OptionalDuration = Field(
+        default=None, description="The objective: no job should wait longer before it runs."
+    )
+    kill_grace: Duration = Field(
+        default=5.0,
+        description="What the neighbours of a job that cannot be cancelled get before the kill.",
+    )
+    polling: Flag = Field(
+        default=False, description="Look every `sleep` seconds only; a push wakes no worker."
+    )
+    nice: Whole = Field(
+        default=0, ge=-20, le=19, description="The niceness of the workers; 19 yields to all."
+    )
+    env: Annotated[
+        dict[
+            Annotated[str, AfterValidator(_variable)],
+            Annotated[EnvironmentText, AfterValidator(_variable_value)],
+        ],
+        Section,
+    ] = Field(default_factory=dict, repr=False, description="Environment variables of the workers.")
+
+
+class Config(_Section):
+    """The whole of queue.yaml."""
+
+    connection: Text = Field(
+        default=DEFAULT_CONNECTION,
+        repr=False,
+        description="The back-end's URL; a relative path of SQLite starts at this file's folder.",
+    )
+    imports: Annotated[
+        list[Annotated[Text, BeforeValidator(_module)]],
+        BeforeValidator(lambda value: [] if value is None else value),
+    ] = Field(default_factory=list, description="Modules or packages with the Job classes.")
+    http: Annotated[Http | None, BeforeValidator(_http_off)] = Field(
+        default_factory=Http, description="The HTTP server; false: none."
+    )
+    log: Annotated[Log, Section] = Field(default_factory=Log, description="Logging.")
+    shutdown_grace: Duration = Field(
+        default=30.0, description="What running jobs get to finish when the daemon stops."
+    )
+    defaults: Annotated[QueueConfig, Section] = Field(
+        default_factory=QueueConfig, description="What holds for each queue that says nothing."
+    )
+    queues: dict[Annotated[str, AfterValidator(_queue_name)], Annotated[QueueConfig, Section]] = (
+        Field(
+            min_length=1,
+            description="The queues that this daemon serves, each with a pool of its own.",
+        )
+    )

@@ -1,0 +1,77 @@
+"""Duties: what a process does again and again, each at its own pace, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from queued.errors import DriverUnavailable
+
+log = structlog.get_logger()
+
+Duty = Callable[[], Awaitable[object]]
+
+FIRST_RETRY = 0.1
+MAX_RETRY = 5.0
+"""Seconds between tries while the back-end is away."""
+
+
+async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) -> None:
+    """Call ``duty`` at once and every ``period`` seconds, ± 10 %, until cancelled.
+
+    While the back-end is away it is tried at growing intervals of at most 5 s (or 1 s, for a duty
+    whose period is shorter). Any other error is logged and the duty goes on with its next turn: one
+    that fails must not take the others, such as the renewal of leases, with it.
+
+    :param wake: when set, the next turn comes at once.
+    """
+    longest = max(1.0, min(period, MAX_RETRY))
+    retry = FIRST_RETRY
+    while True:
+        if wake is not None:
+            wake.clear()
+        pause = period
+        try:
+            await duty()
+            retry = FIRST_RETRY
+        except DriverUnavailable:  # whoever watches the calls has said so
+            pause, retry = retry, min(2 * retry, longest)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log_failure(duty, error)
+        await _pause(pause, wake)
+
+
+async def insist(duty: Duty) -> None:
+    """Call ``duty`` until it succeeds, at growing intervals of at most 5 s."""
+    retry = FIRST_RETRY
+    while True:
+        try:
+            await duty()
+        except DriverUnavailable:
+            pass
+        except Exception as error:  # noqa: BLE001 - as for ``every``
+            _log_failure(duty, error)
+        else:
+            return
+        await _pause(retry)
+        retry = min(2 * retry, MAX_RETRY)
+
+
+async def _pause(seconds: float, wake: asyncio.Event | None = None) -> None:
+    seconds *= random.uniform(0.9, 1.1)  # noqa: S311 - jitter, no secret
+    if wake is None:
+        await asyncio.sleep(seconds)
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        pass
+
+
+def _log_failure(duty: Duty, error: Exception) -> None:
+    name = getattr(duty, "__qualname__", repr(duty))
+    log.error("duty.failed", duty=name, exc_info=error)

@@ -1,0 +1,72 @@
+"""What the monitor knows of the fleet: the pools and counts that the master tells of.
+
+Counts are the totals of children that are gone (folded by the master), the last snapshot of each
+child that lives, and the monitor's own last snapshot as it was sent to the master: what has been
+shown is never forgotten, so counters never go backwards, whoever dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import structlog
+
+from queued.daemon.channel import Frame
+from queued.daemon.metrics import Snapshot, fold
+
+log = structlog.get_logger()
+
+RUNNING = ("idle", "busy")
+"""The states of a worker that can take jobs."""
+
+
+class Fleet:
+    """Fed by ``hear`` with the master's frames."""
+
+    def __init__(self) -> None:
+        self.known = False
+        """Whether the master has told of the fleet at all."""
+        self.owners: dict[str, list[str]] = {}
+        """The owners that live, by queue."""
+        self.pools: dict[str, dict[str, Any]] = {}
+        """By pool: state, desired, slots, workers by state, memory, heartbeat age, ..."""
+        self.config_ok = True
+        """Whether the last reload of queue.yaml succeeded."""
+        self.own: Snapshot = {}
+        """What the monitor itself has counted, as sent."""
+        self._totals: Snapshot = {}
+        self._children: dict[str, Snapshot] = {}
+
+    def hear(self, frame: Frame) -> None:
+        """Take in a frame of the master; one that tells nothing of the fleet is ignored."""
+        match frame["type"]:
+            case "fleet":
+                self.known = True
+                self.owners = frame["owners"]
+                self.pools = frame["pools"]
+                self._totals = frame["totals"]
+                self.config_ok = frame.get("config_ok", True)
+            case "snapshot":
+                try:
+                    self._children[frame["child"]] = fold({}, frame["data"], gauges=True)
+                except (ValueError, TypeError, LookupError, AttributeError) as error:
+                    # The master does not look into it, and the user's code can reach the channel.
+                    log.warning("snapshot.broken", child=frame["child"], error=repr(error))
+            case "exited":  # its last snapshot is in the totals: both change in one step
+                self._children.pop(frame["child"], None)
+                self._totals = frame["totals"]
+
+    def counts(self) -> Snapshot:
+        """Return the sum of all that was counted, gauges of the living included."""
+        total = self._totals
+        for snapshot in (*self._children.values(), self.own):
+            total = fold(total, snapshot, gauges=True)
+        return total
+
+    def idle_pools(self) -> Iterable[tuple[str, str]]:
+        """Yield the pools that should run and have no worker that could take a job, with why."""
+        for name, pool in self.pools.items():
+            workers = pool["workers"]
+            if pool["desired"] > 0 and not any(workers.get(state, 0) for state in RUNNING):
+                yield name, pool["state"]

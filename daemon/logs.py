@@ -1,0 +1,232 @@
+"""How every process of the daemon logs: structlog, with the standard library's loggers in the same.
+
+One line per event, on standard error: readable with colours on a terminal, JSON elsewhere. Events
+have stable names (``job.failed``, ``worker.started``), and what happened stands in fields beside
+them. A line written within a job carries the job's id, class, queue and attempt, whoever wrote it.
+
+Nothing that a job logs can forge a line or drive a terminal (control characters are escaped), and
+what looks like a secret is not written: values of fields so named, passwords in URLs, and
+``password=...`` within texts. That is a net below the user's own care, not a replacement for it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import math
+import os
+import re
+import select
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from queued.daemon.spec import LogSpec
+from structlog.typing import EventDict, Processor
+
+LONGEST_TEXT = 16_384
+"""Characters of one value; more is cut off."""
+DEEPEST = 6
+"""Levels of nested values; deeper ones are written as text."""
+LIBRARIES = ("aiosqlite", "asyncio", "sqlalchemy")
+"""They log every call at the level debug, which would drown everything else."""
+
+_NAMES = (
+    r"(?:passw(?:or)?d|passphrase|secret|token(?!s)|credential|authorization|cookie"
+    r"|(?:api|private|access|signing|encryption)[_-]?key)"
+)
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+_SECRET_QUOTED = re.compile(
+    rf"""({_NAMES}[\w-]*['"]?\s*[=:]\s*b?)(['"])(?:\\.|(?!\2).)*\2""", re.IGNORECASE
+)
+_SECRET_PLAIN = re.compile(rf"({_NAMES}[\w-]*=)[^\s&,;'\"()]+", re.IGNORECASE)
+_SECRET_HEADER = re.compile(r"(authorization:\s*(?:\w+\s+)?)[^\s'\"]+", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)([^\s:@/?#'\"]*):([^\s?#'\"]*)@")
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def configure(spec: LogSpec, context: Mapping[str, str] | None = None, *, fd: int = 2) -> None:
+    """Set up logging for this process; may be called again (after a fork, after a reload).
+
+    :param context: fields that every line of this process carries, such as ``worker``.
+    :param fd: the descriptor that the lines go to.
+    """
+    level = logging.getLevelNamesMapping()[spec.level.upper()]
+    structlog.configure(
+        processors=_processors(spec.format, context or {}, fd),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: Lines(fd),
+        cache_logger_on_first_use=False,  # a child configures again what its parent has used
+    )
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, Forward):
+            root.removeHandler(handler)
+    root.addHandler(Forward())
+    root.setLevel(level)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(level, logging.INFO))
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_crashed
+
+
+def _processors(style: str, context: Mapping[str, str], fd: int) -> list[Processor]:
+    console = style == "console" or (style == "auto" and os.isatty(fd))
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    render: Processor = structlog.processors.JSONRenderer(json.dumps)
+    if console:
+        stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
+        render = structlog.dev.ConsoleRenderer(
+            colors=os.isatty(fd) and "NO_COLOR" not in os.environ,
+            exception_formatter=structlog.dev.plain_traceback,
+            sort_keys=False,
+        )
+
+    def add_process(_: Any, __: str, event: EventDict) -> EventDict:
+        return {**context, **event}
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        add_process,
+        structlog.processors.add_log_level,
+        stamp,
+        structlog.processors.format_exc_info,
+        _clean_for_console if console else _clean_for_json,
+        render,
+    ]
+
+
+def _clean_for_json(_: Any, __: str, event: EventDict) -> EventDict:
+    # json.dumps escapes every control character by itself
+    ordered = {name: event.pop(name) for name in ("timestamp", "level", "event")}
+    return clean({**ordered, **event})
+
+
+def _clean_for_console(_: Any, __: str, event: EventDict) -> EventDict:
+    cleaned = clean(event)
+    trace = cleaned.pop("exception", None)
+    escaped: dict[str, Any] = _escaped(cleaned)
+    if trace is not None:  # the one value that may have several lines
+        escaped["exception"] = _CONTROL_BUT_LINES.sub(_escape, str(trace))
+    return escaped
+
+
+def clean(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of plain values without what looks like a secret; what is not plain is text."""
+    return {str(name): _clean_value(name, value, DEEPEST) for name, value in event.items()}
+
+
+def _clean_value(name: Any, value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(name, str) and _SECRET_NAME.search(name):
+        return "***"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, Mapping) and depth:
+        return {str(key): _clean_value(key, item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and depth:
+        return [_clean_value(None, item, depth - 1) for item in value]
+    return redact(_text(value))
+
+
+def _text(value: Any) -> str:
+    try:
+        return f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
+    except Exception as error:  # noqa: BLE001 - a value's own __str__ must not cost the line
+        return f"<{type(value).__name__} whose text raised {type(error).__name__}>"
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without what looks like a secret, cut to ``LONGEST_TEXT``."""
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[:LONGEST_TEXT]}... ({len(text) - LONGEST_TEXT} more characters)"
+    if "://" in text:
+        text = _USERINFO.sub(r"\1:***@", text)
+    if _SECRET_NAME.search(text):
+        text = _SECRET_QUOTED.sub(r"\1\2***\2", text)
+        text = _SECRET_PLAIN.sub(r"\1***", text)
+        text = _SECRET_HEADER.sub(r"\1***", text)
+    return text
+
+
+def _escaped(value: Any) -> Any:
+    match value:
+        case str():
+            return _CONTROL.sub(_escape, value)
+        case dict():
+            return {_escaped(key): _escaped(item) for key, item in value.items()}
+        case list():
+            return [_escaped(item) for item in value]
+    return value
+
+
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
+
+
+class Lines:
+    """structlog's last link: each line is one write to a descriptor.
+
+    No lock and no buffer, so that a fork in the middle of a line, by a job or by us, leaves no
+    process with a lock held for ever, and lines of several processes do not mix.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def msg(self, line: str) -> None:
+        data = line.encode(errors="backslashreplace") + b"\n"
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:  # somebody made our terminal non-blocking
+                if not select.select([], [self._fd], [], 1.0)[1]:
+                    return
+            except OSError:  # the reader is gone: to run jobs matters more than to log
+                return
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+_STANDARD = logging.makeLogRecord({}).__dict__.keys() | {"message", "event", "level", "taskName"}
+"""Attributes that every record has; others came with ``extra=``."""
+
+
+class Forward(logging.Handler):
+    """Hands the records of the standard library's loggers to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            level = max(logging.DEBUG, min(logging.CRITICAL, record.levelno // 10 * 10))
+            fields = {name: record.__dict__[name] for name in record.__dict__.keys() - _STANDARD}
+            fields |= {"logger": record.name, "exc_info": record.exc_info or None}
+            structlog.get_logger().log(level, record.getMessage(), **fields)
+        except Exception:  # noqa: BLE001 - as in logging's own handlers
+            self.handleError(record)
+
+
+def _thread_crashed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is SystemExit:
+        return
+    error = (args.exc_type, args.exc_value, args.exc_traceback)
+    name = args.thread.name if args.thread else "?"
+    structlog.get_logger().error("thread.crashed", thread=name, exc_info=error)
+
+
+def _variable(name: str) -> contextvars.ContextVar[Any]:
+    """Return the context variable that structlog keeps for a field.
+
+    To set it directly costs a tenth of ``bind_contextvars``, and each job does.
+    """
+    tokens = contextvars.Context().run(structlog.contextvars.bind_contextvars, **{name: None})
+    return tokens[name].var
+
+
+JOB_ID = _variable("job_id")
+JOB = _variable("job")
+ATTEMPT = _variable("attempt")

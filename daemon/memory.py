@@ -1,0 +1,58 @@
+"""What the kernel says of memory: who holds how much, and whom it has killed for it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident(pid: int) -> int:
+    """Return the resident memory of a process in bytes; 0 where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb", buffering=0) as file:  # noqa: PTH123  40 a second
+            return int(file.read(64).split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class OomKills:
+    """Counts the kernel's kills for memory in our control group, where it lets us read them."""
+
+    def __init__(self) -> None:
+        self._file = _counter_file()
+        self._seen = self._read()
+
+    def happened(self) -> bool:
+        """Tell whether there were any since this was last asked."""
+        now = self._read()
+        before, self._seen = self._seen, now
+        return now > before
+
+    def _read(self) -> int:
+        if self._file is None:
+            return 0
+        with suppress(OSError, ValueError):
+            for line in self._file.read_text().splitlines():
+                name, _, value = line.partition(" ")
+                if name == "oom_kill":
+                    return int(value)
+        return 0
+
+
+def _counter_file() -> Path | None:
+    root = Path("/sys/fs/cgroup")
+    with suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                file = root / path.lstrip("/") / "memory.events"
+            elif "memory" in controllers.split(","):
+                file = root / "memory" / path.lstrip("/") / "memory.oom_control"
+            else:
+                continue
+            if file.exists():
+                return file
+    return None

@@ -1,0 +1,177 @@
+"""What a worker counts, cheaply, and how its counts travel.
+
+A child sends cumulative snapshots of plain values; the master keeps the last one of each child and
+folds it into the totals when the child is gone; the monitor renders totals and living children.
+Names stand here without their prefix ``queued_``; the catalogue of metrics says what each means.
+
+A snapshot is ``{"counters": {name: [[labels, value], ...]}, "histograms": {name: [[labels, [count
+per bucket, the last is +Inf], sum], ...]}, "gauges": {name: [[labels, value], ...]}}``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+Labels = dict[str, str]
+Snapshot = dict[str, dict[str, list[list[Any]]]]
+
+OTHER = "other"
+"""The label of whatever came after the first ``limit`` values of a ``Bounded`` label."""
+
+_WAIT = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_DRIVER = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+BUCKETS: dict[str, tuple[float, ...]] = {
+    "job_wait_seconds": _WAIT,
+    "job_end_to_end_seconds": _WAIT,
+    "job_run_seconds": (0.005, 0.01, 0.025, *_WAIT[1:]),
+    "event_loop_lag_seconds": _DRIVER[1:],
+    "driver_operation_seconds": _DRIVER,
+}
+"""The upper bounds of each histogram, in seconds, inclusive; +Inf is implied."""
+
+
+class Counter:
+    """One series that only rises. The hot path adds to ``value`` itself."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
+class Gauge(Counter):
+    """One series that is set."""
+
+    __slots__ = ()
+
+
+class Histogram:
+    """One series of observations, counted by bucket (each alone, not cumulative)."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+S = TypeVar("S")
+
+
+class Family(Generic[S]):
+    """A metric with its series, one for each set of label values, made when first asked for."""
+
+    def __init__(self, make: Callable[[], S], names: tuple[str, ...]) -> None:
+        self._make = make
+        self._names = names
+        self._series: dict[tuple[str, ...], S] = {}
+
+    def series(self, *values: str) -> S:
+        """Return the series of these label values, in the order of the label names."""
+        found = self._series.get(values)
+        if found is None:
+            found = self._series[values] = self._make()
+        return found
+
+    def items(self) -> Iterable[tuple[Labels, S]]:
+        for values, series in self._series.items():
+            yield dict(zip(self._names, values, strict=True)), series
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, Family[Counter]] = {}
+        self._gauges: dict[str, Family[Gauge]] = {}
+        self._histograms: dict[str, Family[Histogram]] = {}
+
+    def counter(self, name: str, *labels: str) -> Family[Counter]:
+        return self._counters.setdefault(name, Family(Counter, labels))
+
+    def gauge(self, name: str, *labels: str) -> Family[Gauge]:
+        return self._gauges.setdefault(name, Family(Gauge, labels))
+
+    def histogram(self, name: str, *labels: str) -> Family[Histogram]:
+        bounds = BUCKETS[name]
+        return self._histograms.setdefault(name, Family(lambda: Histogram(bounds), labels))
+
+    def snapshot(self) -> Snapshot:
+        """Return everything counted so far, as values that JSON knows."""
+        return {
+            "counters": {
+                name: [[labels, series.value] for labels, series in family.items()]
+                for name, family in self._counters.items()
+            },
+            "histograms": {
+                name: [
+                    [labels, list(series.counts), series.sum] for labels, series in family.items()
+                ]
+                for name, family in self._histograms.items()
+            },
+            "gauges": {
+                name: [[labels, series.value] for labels, series in family.items()]
+                for name, family in self._gauges.items()
+            },
+        }
+
+
+class Bounded:
+    """A label whose values come from outside: the first ``limit`` stay, later ones are ``other``.
+
+    ``dropped`` counts what was folded into ``other``.
+    """
+
+    def __init__(self, limit: int, dropped: Counter) -> None:
+        self._limit = limit
+        self._known: set[str] = set()
+        self._dropped = dropped
+
+    def __call__(self, value: str) -> str:
+        if value not in self._known:
+            if len(self._known) >= self._limit:
+                self._dropped.value += 1
+                return OTHER
+            self._known.add(value)
+        return value
+
+
+def fold(a: Mapping[str, Any], b: Mapping[str, Any], *, gauges: bool = False) -> Snapshot:
+    """Return the sum of two snapshots; both stay as they are, and an empty dict is zero.
+
+    Gauges tell of the living: they are added with ``gauges``, to sum up living children, and left
+    out without, since the totals of children that are gone have none.
+
+    :raises (ValueError, TypeError, LookupError, AttributeError): one of them is no snapshot.
+    """
+    return {
+        kind: _fold_kind(a.get(kind, {}), b.get(kind, {})) if gauges or kind != "gauges" else {}
+        for kind in ("counters", "histograms", "gauges")
+    }
+
+
+def _fold_kind(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
+    folded: dict[str, list[list[Any]]] = {}
+    for name in {**a, **b}:
+        series: dict[tuple[tuple[str, str], ...], list[Any]] = {}
+        for labels, *values in (*a.get(name, ()), *b.get(name, ())):
+            key = tuple(sorted(labels.items()))
+            known = series.get(key)
+            total = values if known is None else map(_add, known[1:], values)
+            series[key] = [labels, *total]
+        folded[name] = list(series.values())
+    return folded
+
+
+def _add(a: Any, b: Any) -> Any:
+    if isinstance(a, list):  # the buckets of a histogram
+        return [x + y for x, y in zip(a, b, strict=True)]
+    return a + b

@@ -1,0 +1,150 @@
+"""Where a running daemon keeps what is not data: lock, control socket, install id.
+
+Everything is named by a hash of the configuration's real path, so that one configuration has one
+daemon and ``queued status`` finds it from the path alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from queued.errors import AlreadyRunning, ConfigError
+
+LONGEST_SOCKET_PATH = 100
+"""Bytes; the kernel's limit is 107 on Linux, 103 on macOS."""
+
+
+def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders that may hold the runtime files, the best first."""
+    if explicit := environ.get("QUEUED_RUNTIME_DIR"):
+        yield Path(explicit)
+        return
+    if given := environ.get("RUNTIME_DIRECTORY"):  # systemd; several are separated by colons
+        yield Path(given.split(":")[0])
+    if session := environ.get("XDG_RUNTIME_DIR"):
+        yield Path(session) / "queued"
+    yield Path("/run/queued")
+    home = environ.get("HOME")
+    yield (Path(home) if home else Path.home()) / ".queued" / "run"
+
+
+class Runtime:
+    """The runtime files of one configuration."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.folder = folder
+        self.config = config.resolve()
+        name = hashlib.sha256(os.fsencode(self.config)).hexdigest()[:16]
+        self.lock_path = folder / f"{name}.lock"
+        self.socket_path = folder / f"{name}.sock"
+        self._install_path = folder / f"{name}.install"
+        self._lock: int | None = None
+
+    @classmethod
+    def for_daemon(cls, config: Path, environ: Mapping[str, str] | None = None) -> Runtime:
+        """Return the runtime files in the first folder that is ours or can be made.
+
+        :raises ConfigError: there is none; the message says why for each.
+        """
+        problems = []
+        for folder in candidates(os.environ if environ is None else environ):
+            problem = _prepare(folder)
+            if problem is None:
+                return cls(folder, config)
+            problems.append(f"{folder}: {problem}")
+        hint = "no folder for the control socket; set QUEUED_RUNTIME_DIR to one of your own"
+        raise ConfigError([hint, *problems])
+
+    @classmethod
+    def for_client(cls, config: Path, environ: Mapping[str, str] | None = None) -> Runtime:
+        """Return the runtime files of a daemon that runs, or those that one would have."""
+        folders = list(candidates(os.environ if environ is None else environ))
+        known = [cls(folder, config) for folder in folders]
+        return next((one for one in known if one.socket_path.exists()), known[0])
+
+    def acquire(self) -> None:
+        """Take the lock, until this process ends.
+
+        :raises AlreadyRunning: another master holds it; the message has its pid.
+        """
+        fd = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = os.read(fd, 32).decode(errors="replace").strip()
+            os.close(fd)
+            who = f" (pid {pid})" if pid.isdecimal() else ""
+            raise AlreadyRunning(f"already running{who} for {self.config}") from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._lock = fd
+
+    def release(self) -> None:
+        """Give the lock back and take the socket away.
+
+        The lock's file stays: were it removed, a second master that has just opened it and a third
+        that makes a new one would both hold a lock.
+        """
+        if self._lock is None:
+            return
+        self.socket_path.unlink(missing_ok=True)
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+        self._lock = None
+
+    def install_id(self) -> str:
+        """Return 8 hex digits that tell this configuration on this machine from any other.
+
+        Only the holder of the lock asks. A clone of the machine's disk has the same, and another
+        boot id.
+        """
+        with suppress(OSError):
+            text = self._install_path.read_text().strip()
+            if len(text) == 8 and all(digit in "0123456789abcdef" for digit in text):  # noqa: PLR2004
+                return text
+        text = secrets.token_hex(4)
+        fd = os.open(self._install_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.write(fd, text.encode())
+        os.close(fd)
+        return text
+
+
+def _prepare(folder: Path) -> str | None:
+    """Make the folder if need be; return why it cannot be used, or None."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        return error.strerror or str(error)
+    if not stat.S_ISDIR(found.st_mode):
+        return "not a folder"
+    if found.st_uid != os.geteuid():
+        return "belongs to another user"
+    if found.st_mode & 0o022:
+        return "others can write to it; chmod 700"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "not writable"
+    return None
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Yield a name for a socket's path that is short enough for the kernel.
+
+    Deep folders exceed it; Linux then takes a path through a descriptor of the folder.
+    """
+    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
+        yield str(path)
+        return
+    fd = os.open(path.parent, os.O_DIRECTORY | os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)

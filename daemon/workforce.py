@@ -1,0 +1,384 @@
+"""All children of one daemon: the pools and the monitor, how they are made, heard and buried."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+
+import structlog
+
+from queued.daemon import report
+from queued.daemon.channel import Channel, Frame
+from queued.daemon.child import Child, ChildState, Stop, abort, leaving
+from queued.daemon.deaths import NEVER_BORN, Ending, Exit, classify, reap
+from queued.daemon.fork import fork
+from queued.daemon.listen import address
+from queued.daemon.memory import OomKills, resident
+from queued.daemon.nursery import Nursery
+from queued.daemon.obituary import Graves, announce, grave_of
+from queued.daemon.overruns import check
+from queued.daemon.plan import Plan
+from queued.daemon.pool import Pool
+from queued.daemon.scoreboard import Scoreboard
+from queued.daemon.spec import MonitorSpec, OwnerName, WorkerSpec
+from queued.daemon.template import InPlace, Programs, Template
+from queued.daemon.templates import Templates
+from queued.daemon.totals import Totals
+from queued.drivers.states import Lane
+
+log = structlog.get_logger()
+
+CHECK_EVERY = 0.25
+"""Seconds between two readings of the scoreboards."""
+PUBLISH_EVERY = 1.0
+PUBLISH_AFTER_CHANGE = 0.05
+"""Seconds that a change waits for others before the monitor is told."""
+MONITOR_SILENCE = 60.0
+"""Seconds without a frame after which the monitor hangs; it speaks every second."""
+
+
+class Workforce:
+    """What the plan asks for and what there is; the master's loop calls its steps."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        listener: socket.socket | None,
+        programs: Programs,
+        selector: selectors.BaseSelector,
+        *,
+        subreaper: bool,
+    ) -> None:
+        self.plan = plan
+        self.listener = listener
+        self.quiet = False
+        """Workers start no more jobs."""
+        self.config_ok = True
+        self.reloads = 0
+        self.sample: Frame = {}
+        """What the monitor last said of the back-end and its queues."""
+        self.graves = Graves()
+        self.exits: dict[str, Counter[str]] = {}
+        """Ended workers by pool and reason."""
+        self.on_death: Callable[[Child, Exit, Ending], None] = lambda *_: None
+        self.on_import: Callable[[Template | InPlace, str], None] = lambda *_: None
+        """Called when a template is ready, or (with the error) when it is not."""
+        self._programs = programs
+        self._selector = selector
+        self._incarnations = count(1)
+        self._nursery = Nursery()
+        self._totals = Totals()
+        self._oom = OomKills()
+        self._check_at = self._publish_at = 0.0
+        self._changed = False
+        self.templates = Templates(
+            programs, selector, self._hear_template, self._template_died, subreaper=subreaper
+        )
+        self.monitors = Pool(
+            "monitor", self._monitor_blueprint(), 1, self._launch_monitor, gives_up=False
+        )
+        self.pools: dict[str, Pool] = {}
+        for name, one in plan.pools.items():
+            self.pools[name] = Pool(name, one.blueprint, one.processes, self._launch_worker)
+
+    # who there is
+
+    @property
+    def workers(self) -> Iterator[Child]:
+        return (child for pool in self.pools.values() for child in pool.children)
+
+    @property
+    def _children(self) -> Iterator[Child]:
+        yield from self.workers
+        yield from self.monitors.children
+
+    @property
+    def _monitor(self) -> Child | None:
+        """The monitor that is told everything: the newest that runs."""
+        running = self.monitors.running
+        return running[-1] if running else None
+
+    # what should be
+
+    def apply(self, plan: Plan, listener: socket.socket | None) -> None:
+        """Take over a new plan; ``tick`` then closes the gap."""
+        old, self.plan, self.listener = self.plan, plan, listener
+        for name, one in plan.pools.items():
+            pool = self.pools.get(name)
+            if pool is None:
+                self.pools[name] = Pool(
+                    name,
+                    one.blueprint,
+                    one.processes,
+                    self._launch_worker,
+                    code=self.templates.newest,
+                )
+                continue
+            if pool.closing or one.processes != old.pools[name].processes:
+                pool.desired = one.processes  # else what `scale` said stays
+            pool.closing = False
+            pool.blueprint = one.blueprint
+            pool.retry()
+        for name, pool in self.pools.items():
+            pool.closing |= name not in plan.pools
+        self.monitors.blueprint = self._monitor_blueprint()
+        self.monitors.retry()
+        self._changed = True
+
+    def _monitor_blueprint(self) -> MonitorSpec:
+        listen = address(self.listener) if self.listener is not None else None
+        return replace(self.plan.monitor, http_listen=listen)
+
+    def be_quiet(self) -> None:
+        """Let no worker start another job; those of a later restart will."""
+        self.quiet = True
+        for child in self.workers:
+            child.channel.send({"type": "quiet"})
+
+    def end_workers(self, stop: Callable[[Child], Stop], now: float) -> None:
+        for pool in self.pools.values():
+            pool.closing = True
+            for child in pool.living:
+                child.end(stop(child), now)
+
+    # births
+
+    def _launch_worker(self, pool: Pool, index: int, lane: Lane) -> Child | None:
+        template = self.templates.for_code(pool.code)
+        if template is None:
+            return None
+        assert isinstance(pool.blueprint, WorkerSpec)
+        now = time.monotonic()
+        generation = next(self._incarnations)
+        monitor = self.plan.monitor
+        owner = str(OwnerName(monitor.install, monitor.boot, pool.name, index, generation))
+        concurrency = 1 if lane is Lane.SOLO else pool.blueprint.concurrency
+        spec = replace(
+            pool.blueprint,
+            owner=owner,
+            index=index,
+            generation=generation,
+            lane=lane,
+            concurrency=concurrency,
+        )
+        board = Scoreboard.create(concurrency)
+        child, theirs = self._child(pool, index, owner, board, lane)
+        self._nursery.expect(generation, child, template)
+        template.fork(generation, spec, theirs, board, now=now)
+        theirs.close()
+        return child
+
+    def _launch_monitor(self, pool: Pool, index: int, lane: Lane) -> Child:
+        assert isinstance(pool.blueprint, MonitorSpec)
+        spec, listener = pool.blueprint, self.listener
+        owner = f"{spec.install}-{spec.boot}-monitor-{next(self._incarnations)}"
+        child, theirs = self._child(pool, index, owner, None, lane)
+        keep = [theirs.fileno(), *([listener.fileno()] if listener is not None else [])]
+        pid = fork(lambda: self._programs.monitor(spec, theirs, listener), keep=keep)
+        theirs.close()
+        child.born(pid, time.monotonic())
+        return child
+
+    def _child(
+        self, pool: Pool, index: int, owner: str, board: Scoreboard | None, lane: Lane
+    ) -> tuple[Child, Channel]:
+        ours, theirs = Channel.pair()
+        child = Child(
+            index=index,
+            blueprint=pool.blueprint,
+            code=pool.code,
+            owner=owner,
+            channel=ours,
+            board=board,
+            now=time.monotonic(),
+            lane=lane,
+        )
+        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(child))
+        self._changed = True
+        return child, theirs
+
+    def _hear_template(self, template: Template | InPlace, frame: Frame) -> None:
+        match frame["type"]:
+            case "ready":
+                for warning in frame["warnings"]:
+                    log.warning("import.warning", hint=warning)
+                self.on_import(template, "")
+            case "failed":
+                self.on_import(template, frame["error"])
+            case "forked":
+                if (child := self._nursery.answered(frame["id"])) is not None:
+                    child.born(frame["pid"], time.monotonic())
+            case "unforked":
+                if (child := self._nursery.answered(frame["id"])) is not None:
+                    log.error("worker.not_forked", worker=child.name, error=frame["error"])
+                    self._bury(child, NEVER_BORN)
+
+    def _template_died(self, template: Template | InPlace, exit_: Exit) -> None:
+        if not template.error:
+            log.error("template.died", how=exit_.text, next="another one is made")
+            if not template.ready:
+                self.on_import(template, f"the imports ended the process ({exit_.text})")
+
+    # what children say
+
+    def _hear(self, child: Child) -> None:
+        for data in child.channel.receive_raw():
+            child.heard = time.monotonic()
+            if data.startswith(report.SNAPSHOT):
+                child.snapshot = data
+                self._relay(child)
+                continue
+            try:
+                frame = json.loads(data)
+                kind = frame["type"]
+            except (ValueError, LookupError, TypeError):
+                log.warning("channel.nonsense", child=child.name)
+                continue
+            self._take(child, kind, frame)
+        if child.channel.closed:
+            self._selector.unregister(child.channel)
+
+    def _take(self, child: Child, kind: str, frame: Frame) -> None:
+        now = time.monotonic()
+        match kind:
+            case "ready" if child.state is ChildState.STARTING:
+                self._is_ready(child, now)
+            case "leaving":
+                child.leaving = str(frame.get("reason", ""))
+                child.end(leaving(child.grace), now)
+            case "event":
+                event = frame.pop("event", "event")
+                log.info(event, **{key: frame[key] for key in frame if key != "type"})
+            case "sample" if child is self._monitor:
+                self.sample = frame
+            case "suspects" if child is self._monitor and not self.quiet:
+                for queue in frame["queues"]:
+                    if queue in self.pools:
+                        self.pools[queue].serve_suspects()
+            case "settled":
+                self.graves.settled(frame["owner"])
+
+    def _is_ready(self, child: Child, now: float) -> None:
+        child.change(ChildState.RUNNING, now)
+        self._changed = True
+        if isinstance(child.blueprint, MonitorSpec):
+            log.info("monitor.started", pid=child.pid, http=child.blueprint.http_listen)
+            self._publish(now)
+            for other in self._children:
+                self._relay(other)
+            self.graves.tell(child.channel)
+            return
+        log.info("worker.started", worker=child.name, pid=child.pid)
+        if self.quiet:
+            child.channel.send({"type": "quiet"})
+
+    def _relay(self, child: Child) -> None:
+        monitor = self._monitor
+        if monitor is not None and monitor is not child and child.snapshot:
+            monitor.channel.send_raw(report.snapshot_frame(child), droppable=True)
+
+    # deaths
+
+    def reap(self, now: float) -> None:
+        """Bury every child that has ended."""
+        by_pid = {child.pid: child for child in self._children if child.living and child.pid}
+        for exit_ in reap({*by_pid, *self.templates.pids}):
+            child = by_pid.get(exit_.pid)
+            if child is not None:
+                self._bury(child, exit_)
+            elif not self.templates.exited(exit_, now):
+                self._nursery.found_dead(exit_)
+        for child, exit_ in self._nursery.born_dead(self.workers):
+            self._bury(child, exit_)
+        for child in self._nursery.abandoned():
+            self._bury(child, NEVER_BORN)
+
+    def _bury(self, child: Child, exit_: Exit) -> None:
+        if not child.channel.closed:
+            self._hear(child)  # its last words
+        now = time.monotonic()
+        oom = exit_.signal is not None and self._oom.happened()
+        ending = classify(child, exit_, oom=oom)
+        pool = self.monitors
+        if child.board is not None:
+            pool = self.pools[child.pool]
+            self.graves.add(grave_of(child, exit_, ending, now=now, at=time.time()))
+            self.exits.setdefault(child.pool, Counter())[ending.reason] += 1
+        self._sum_up(child, ending)
+        pool.bury(child, counts=ending.counts, now=now)
+        announce(child, exit_, ending, now=now, succeeded=not (pool.closing or child.solo))
+        self.on_death(child, exit_, ending)
+        if not child.channel.closed:
+            self._selector.unregister(child.channel)
+        child.close()
+        self._changed = True
+
+    def _sum_up(self, child: Child, ending: Ending) -> None:
+        """Add a dead child's counts to the totals, and tell the monitors in one step."""
+        if child.snapshot:
+            self._totals.add(child.name, child.snapshot)
+        if child.board is not None:
+            self._totals.count_exit(child.pool, ending.reason)
+        for monitor in self.monitors.running:
+            if monitor is not child:
+                monitor.channel.send_raw(report.exited_frame(child.owner, self._totals.encoded))
+                self.graves.tell(monitor.channel)
+
+    # the loop's steps
+
+    def tick(self, now: float) -> None:
+        """Let the templates, the pools and the monitor take their steps."""
+        self.templates.tick(now)
+        for pool in (*self.pools.values(), self.monitors):
+            pool.tick(now)
+        for name in [name for name, pool in self.pools.items() if pool.closing]:
+            if not self.pools[name].children and name not in self.plan.pools:
+                del self.pools[name]
+                log.info("pool.removed", pool=name)
+        for child in self._children:
+            child.channel.flush()
+
+    def check(self, now: float) -> None:
+        """Look for workers and monitors that do not do what they should."""
+        if now < self._check_at:
+            return
+        self._check_at = now + CHECK_EVERY
+        for child in self.workers:
+            check(child, now)
+        for child in self.monitors.running:
+            if now - child.heard > MONITOR_SILENCE:
+                log.warning("monitor.hangs", pid=child.pid)
+                child.end(abort(), now)
+
+    def publish(self, now: float) -> None:
+        """Tell the monitor of the fleet and of the dead: each second, and soon after a change."""
+        if self._changed:
+            self._publish_at = min(self._publish_at, now + PUBLISH_AFTER_CHANGE)
+            self._changed = False
+        if now < self._publish_at:
+            return
+        for child in self._children:
+            if child.living and child.pid is not None:
+                child.rss = resident(child.pid)
+        self._publish(now)
+
+    def _publish(self, now: float) -> None:
+        self._publish_at = now + PUBLISH_EVERY
+        monitor = self._monitor
+        if monitor is None:
+            return
+        frame = report.fleet_frame(
+            self.pools.values(),
+            self._totals.encoded,
+            now,
+            config_ok=self.config_ok,
+            reloads=self.reloads,
+        )
+        monitor.channel.send_raw(frame, droppable=True)
+        self.graves.tell(monitor.channel)

@@ -1,0 +1,213 @@
+"""The reference driver: everything in one process, for tests and to be read.
+
+``memory://name`` is one store for all drivers of that URL in the process; ``memory://`` alone is
+private to its driver. Nothing outlives the process. Each verb is one plain critical section, so that
+this is the shortest statement of what the other drivers do in Lua and SQL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from queued.drivers.base import (
+    MAX_BATCH,
+    NO_COUNTS,
+    Exchange,
+    FailedJob,
+    JobInfo,
+    Lane,
+    NewJob,
+    QueueStats,
+    Reservation,
+    Settlement,
+    State,
+)
+from queued.drivers.memory_store import Owner, Store, StoredQueue
+from queued.errors import OwnerLost
+
+_shared: dict[str, Store] = {}
+
+
+class MemoryDriver:
+    """A ``Driver`` of the stores in this process. Its clock is the system's."""
+
+    name = "memory"
+
+    def __init__(self, url: str) -> None:
+        _, _, store = url.partition("://")
+        self._store = _shared.setdefault(store, Store()) if store else Store()
+
+    async def open(self) -> None:
+        """Nothing is to be done."""
+
+    async def close(self) -> None:
+        """Nothing is to be done: a shared store stays for the process's other drivers."""
+
+    async def ping(self) -> None:
+        """Memory always answers."""
+
+    def _queue(self, name: str) -> StoredQueue:
+        """Return the queue; one without jobs is made on the fly, and not listed (see ``queues``)."""
+        return self._store.queues.setdefault(name, StoredQueue(name))
+
+    # producers
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        with self._store.lock:
+            target, now = self._queue(queue), time.time()
+            enqueued = [target.enqueue(job, now) for job in jobs]
+            if any(enqueued):
+                target.bell.ring()
+            return enqueued
+
+    # workers
+    async def exchange(
+        self,
+        queue: str,
+        owner: str,
+        settlements: Sequence[Settlement] = (),
+        *,
+        want: int = 0,
+        nonce: int = 0,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        with self._store.lock:
+            source, now = self._queue(queue), time.time()
+            lost = source.settle(owner, settlements, now)
+            jobs: list[Reservation] = []
+            if want > 0:
+                if source.owners.setdefault(owner, Owner(now + lease)).retired:
+                    source.ring_if_ready()
+                    raise OwnerLost(f"{owner} was retired: its jobs went to other workers")
+                source.promote(want, now)
+                jobs = [job.reservation() for job in source.reserve(owner, lane, want, nonce, now)]
+            source.ring_if_ready()
+            next_due = max(source.scheduled[0].due_at - now, 0.0) if source.scheduled else None
+            return Exchange(
+                jobs,
+                lost,
+                next_due,
+                hooks_due=bool(source.hooks_due(now)),
+                suspects=bool(source.ready[Lane.SOLO]),
+            )
+
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+        with self._store.lock:
+            bell = self._queue(queue).bell
+        return await bell.wait(timeout)
+
+    async def wake(self, queue: str) -> None:
+        with self._store.lock:
+            self._queue(queue).bell.ring()
+
+    async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
+        with self._store.lock:
+            known, until = self._queue(queue).owners, time.time() + lease
+            for name in owners:
+                known.setdefault(name, Owner(until)).lease_until = until
+            return [name for name in owners if known[name].retired]
+
+    # janitors
+    async def retire(
+        self, queue: str, owner: str, *, only_expired: bool = False
+    ) -> list[Reservation]:
+        with self._store.lock:
+            now = time.time()
+            holder = self._queue(queue).owners.setdefault(owner, Owner(now))
+            if only_expired and not holder.retired and holder.lease_until > now:
+                return []
+            holder.retired = True
+            return [job.reservation() for job in holder.held.values()]
+
+    async def owners(self, queue: str) -> dict[str, float]:
+        with self._store.lock:
+            now = time.time()
+            return {
+                name: holder.seconds_left(now)
+                for name, holder in self._queue(queue).owners.items()
+                if holder.held or holder.seconds_left(now) > 0
+            }
+
+    async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
+        with self._store.lock:
+            source = self._queue(queue)
+            promoted = source.promote(limit, time.time())
+            if promoted:
+                source.bell.ring()
+            return promoted
+
+    # failed() hooks
+    async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+        with self._store.lock:
+            now = time.time()
+            due = self._queue(queue).hooks_due(now)[:limit]
+            for job in due:
+                job.hook_at = now + visible_after
+            return [job.as_failed(queue) for job in due]
+
+    async def finish_hook(self, queue: str, job_id: str) -> None:
+        with self._store.lock:
+            job = self._queue(queue).failed.get(job_id)
+            if job is not None:
+                job.hook_at = None
+
+    # operators
+    async def queues(self) -> list[str]:
+        with self._store.lock:
+            stored = self._store.queues.values()
+            return sorted(queue.name for queue in stored if queue.enqueued_total)
+
+    async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        with self._store.lock:
+            now = time.time()
+            return {name: self._queue(name).stats(now) for name in queues}
+
+    async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
+        with self._store.lock:
+            for name in [queue] if queue is not None else sorted(self._store.queues):
+                if job := self._queue(name).jobs.get(job_id):
+                    return job.info(name)
+            return None
+
+    async def cancel(self, queue: str, job_id: str) -> State | None:
+        with self._store.lock:
+            source = self._queue(queue)
+            job = source.jobs.get(job_id)
+            if job is None:
+                return None
+            if job.state in {State.READY, State.SCHEDULED}:
+                source.remove_waiting([job])
+            return job.state
+
+    async def purge(self, queue: str) -> int:
+        with self._store.lock:
+            source = self._queue(queue)
+            waiting = source.waiting()
+            source.remove_waiting(waiting)
+            return len(waiting)
+
+    async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
+        with self._store.lock:
+            newest_first = [*reversed(self._queue(queue).failed.values())]
+            return [job.as_failed(queue) for job in newest_first[offset : offset + limit]]
+
+    async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        with self._store.lock:
+            source, now = self._queue(queue), time.time()
+            found = [source.failed.pop(job_id, None) for job_id in job_ids]
+            for job in found:
+                if job is not None:
+                    job.counts, job.hook_at = NO_COUNTS, None
+                    source.to_tail(job, now)
+            source.ring_if_ready()
+            return [job is not None for job in found]
+
+    async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        with self._store.lock:
+            source = self._queue(queue)
+            found = [source.failed.pop(job_id, None) for job_id in job_ids]
+            for job in found:
+                if job is not None:
+                    del source.jobs[job.id]
+            return [job is not None for job in found]

@@ -1,0 +1,313 @@
+"""What the memory driver keeps: plain objects and the moves between a queue's states.
+
+Nothing here awaits or locks, apart from the bell: ``queued.drivers.memory`` makes each verb one
+critical section.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from bisect import bisect, insort
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from queued.drivers.base import (
+    NO_COUNTS,
+    SUSPECT_FROM,
+    Ack,
+    Charge,
+    Counts,
+    Fail,
+    FailedJob,
+    JobInfo,
+    Lane,
+    NewJob,
+    QueueStats,
+    Release,
+    Reservation,
+    Retry,
+    Settlement,
+    State,
+)
+
+HOUR = 3600.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A job's whole record. What belongs to another state than its own is left as it was."""
+
+    id: str
+    payload: bytes
+    enqueued_at: float
+    state: State = State.READY
+    counts: Counts = NO_COUNTS
+    history: bytes = b""
+    ready_at: float = 0.0
+    due_at: float = 0.0
+    owner: str = ""
+    fence: int = 0
+    reserved_at: float = 0.0
+    record: bytes = b""
+    failed_at: float = 0.0
+    hook_at: float | None = None
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.SOLO if self.counts.suspicion >= SUSPECT_FROM else Lane.NORMAL
+
+    def held_by(self, owner: str, fence: int) -> bool:
+        return self.state is State.RESERVED and (self.owner, self.fence) == (owner, fence)
+
+    def ran(self, charge: Charge, note: bytes) -> None:
+        self.counts = self.counts.charged(charge)
+        if note:
+            self.history += note + b"\n"
+
+    def reservation(self) -> Reservation:
+        return Reservation(
+            self.id,
+            self.payload,
+            self.fence,
+            self.enqueued_at,
+            self.ready_at,
+            self.reserved_at,
+            self.counts,
+            self.history,
+        )
+
+    def as_failed(self, queue: str) -> FailedJob:
+        return FailedJob(
+            self.id,
+            queue,
+            self.payload,
+            self.record,
+            self.failed_at,
+            self.enqueued_at,
+            self.counts,
+            self.history,
+            hook_pending=self.hook_at is not None,
+        )
+
+    def info(self, queue: str) -> JobInfo:
+        reserved = self.state is State.RESERVED
+        return JobInfo(
+            self.id,
+            queue,
+            self.state,
+            self.payload,
+            self.enqueued_at,
+            self.counts,
+            self.history,
+            ready_at=self.ready_at if reserved or self.state is State.READY else None,
+            due_at=self.due_at if self.state is State.SCHEDULED else None,
+            owner=self.owner if reserved else None,
+            reserved_at=self.reserved_at if reserved else None,
+            failed=self.as_failed(queue) if self.state is State.FAILED else None,
+        )
+
+
+@dataclass(slots=True)
+class Owner:
+    lease_until: float
+    retired: bool = False
+    held: dict[str, Job] = field(default_factory=dict)
+    nonce: int = 0
+    batch: list[tuple[str, int]] = field(default_factory=list)
+    """What the exchange of ``nonce`` reserved: ids and fences."""
+
+    def seconds_left(self, now: float) -> float:
+        left = self.lease_until - now
+        return min(left, -0.001) if self.retired else left
+
+
+class Bell:
+    """Wakes one waiting worker, or the next that comes to wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.rung = False
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    def ring(self) -> None:
+        with self.lock:
+            while self.waiting:
+                waiter = self.waiting.popleft()
+                try:  # the one who rings may be on another thread's loop
+                    waiter.get_loop().call_soon_threadsafe(self._wake, waiter)
+                except RuntimeError:
+                    continue  # that loop is closed
+                return
+            self.rung = True
+
+    def _wake(self, waiter: asyncio.Future[None]) -> None:
+        if waiter.done():
+            self.ring()  # it stopped waiting meanwhile: the next one's turn
+        else:
+            waiter.set_result(None)
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - the Driver's own signature
+        waiter = asyncio.get_running_loop().create_future()
+        with self.lock:
+            if self.rung:
+                self.rung = False
+                return True
+            self.waiting.append(waiter)
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return not waiter.cancelled()
+        finally:
+            with self.lock:
+                if waiter in self.waiting:
+                    self.waiting.remove(waiter)
+        return True
+
+
+class StoredQueue:
+    """One queue: each of its ``jobs`` is in ``ready``, ``scheduled``, ``failed`` or held."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.jobs: dict[str, Job] = {}
+        self.ready: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
+        self.scheduled: list[Job] = []  # the earliest first
+        self.failed: dict[str, Job] = {}  # the oldest first
+        self.owners: dict[str, Owner] = {}
+        self.fence = 0
+        self.enqueued_total = 0
+        self.failures: deque[float] = deque()
+        self.bell = Bell()
+
+    def to_tail(self, job: Job, ready_at: float) -> None:
+        job.state, job.ready_at = State.READY, ready_at
+        self.ready[job.lane].append(job)
+
+    def to_schedule(self, job: Job, due_at: float) -> None:
+        job.state, job.due_at = State.SCHEDULED, due_at
+        insort(self.scheduled, job, key=_due_at)
+
+    def enqueue(self, new: NewJob, now: float) -> bool:
+        if new.id in self.jobs:
+            return False
+        job = self.jobs[new.id] = Job(new.id, new.payload, now)
+        self.enqueued_total += 1
+        if new.delay > 0:
+            self.to_schedule(job, now + new.delay)
+        else:
+            self.to_tail(job, now)
+        return True
+
+    def promote(self, limit: int, now: float) -> int:
+        due = min(limit, bisect(self.scheduled, now, key=_due_at))
+        for job in self.scheduled[:due]:
+            self.to_tail(job, job.due_at)
+        del self.scheduled[:due]
+        return due
+
+    def settle(self, owner: str, settlements: Sequence[Settlement], now: float) -> list[str]:
+        """Apply what names a reservation that ``owner`` holds; return the ids of the others."""
+        lost: list[str] = []
+        released: list[Job] = []
+        for settlement in settlements:
+            job = self.jobs.get(settlement.id)
+            if job is None or not job.held_by(owner, settlement.fence):
+                lost.append(settlement.id)
+                continue
+            del self.owners[owner].held[job.id]
+            match settlement:
+                case Ack():
+                    del self.jobs[job.id]
+                case Retry(delay=delay, charge=charge, note=note):
+                    job.ran(charge, note)
+                    if delay > 0:
+                        self.to_schedule(job, now + delay)
+                    else:
+                        self.to_tail(job, now)
+                case Release(charge=charge, note=note):
+                    job.ran(charge, note)
+                    job.state = State.READY
+                    released.append(job)
+                case Fail(charge=charge, record=record, note=note, hook=hook):
+                    job.ran(charge, note)
+                    job.state, job.record, job.failed_at = State.FAILED, record, now
+                    job.hook_at = None if hook is None else now + hook
+                    self.failed[job.id] = job
+                    self.failures.append(now)
+        for job in reversed(released):  # so that the first one named is the first to run
+            self.ready[job.lane].appendleft(job)
+        return lost
+
+    def reserve(self, owner: str, lane: Lane, want: int, nonce: int, now: float) -> list[Job]:
+        """Give ``owner`` up to ``want`` jobs, or once more those that it got for this nonce."""
+        holder = self.owners[owner]
+        if nonce and nonce < holder.nonce:
+            return []  # a late copy of a call that was answered: nobody reads this answer
+        if nonce and nonce == holder.nonce and holder.batch:
+            return [self.jobs[i] for i, fence in holder.batch if self._holds(owner, i, fence)]
+        ready = self.ready[lane]
+        jobs = [ready.popleft() for _ in range(min(want, len(ready)))]
+        for job in jobs:
+            self.fence += 1
+            job.state, job.owner, job.fence = State.RESERVED, owner, self.fence
+            job.reserved_at = now
+            holder.held[job.id] = job
+        if nonce:
+            holder.nonce, holder.batch = nonce, [(job.id, job.fence) for job in jobs]
+        return jobs
+
+    def _holds(self, owner: str, job_id: str, fence: int) -> bool:
+        return job_id in self.jobs and self.jobs[job_id].held_by(owner, fence)
+
+    def hooks_due(self, now: float) -> list[Job]:
+        failed = self.failed.values()
+        return [job for job in failed if job.hook_at is not None and job.hook_at <= now]
+
+    def ring_if_ready(self) -> None:
+        if self.ready[Lane.NORMAL]:
+            self.bell.ring()
+
+    def waiting(self) -> list[Job]:
+        return [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO], *self.scheduled]
+
+    def remove_waiting(self, jobs: Sequence[Job]) -> None:
+        gone = {job.id for job in jobs}
+        for lane, ready in self.ready.items():
+            self.ready[lane] = deque(job for job in ready if job.id not in gone)
+        self.scheduled = [job for job in self.scheduled if job.id not in gone]
+        for job_id in gone:
+            del self.jobs[job_id]
+
+    def stats(self, now: float) -> QueueStats:
+        ready = [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO]]
+        reserved = [job for owner in self.owners.values() for job in owner.held.values()]
+        while self.failures and self.failures[0] < now - HOUR:
+            self.failures.popleft()
+        return QueueStats(
+            ready=len(ready),
+            scheduled=len(self.scheduled),
+            reserved=len(reserved),
+            failed=len(self.failed),
+            suspects=len(self.ready[Lane.SOLO]),
+            enqueued_total=self.enqueued_total,
+            failed_last_hour=len(self.failures),
+            oldest_ready_age_seconds=max((now - job.ready_at for job in ready), default=0.0),
+            oldest_reserved_age_seconds=max(
+                (now - job.reserved_at for job in reserved), default=0.0
+            ),
+        )
+
+
+def _due_at(job: Job) -> float:
+    return job.due_at
+
+
+class Store:
+    """All queues behind one URL, and the lock under which each verb runs."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.queues: dict[str, StoredQueue] = {}

@@ -1,0 +1,126 @@
+"""How values cross to the server and back. Payloads, notes and records pass as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import Any
+
+from queued.drivers.base import (
+    NO_COUNTS,
+    Counts,
+    FailedJob,
+    JobInfo,
+    QueueStats,
+    Reservation,
+    State,
+)
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_SIZE = 16
+_STAMP = 6
+_ENTRY = Struct(">QQQ")  # fence, ms of reserving, ms of becoming ready
+
+pack_fence = Struct(">Q").pack
+
+
+def pack_id(job_id: str) -> bytes:
+    """Return the stored form: the 16 bytes of a UUID, else text marked so that it never has 16."""
+    if _UUID.fullmatch(job_id):
+        return bytes.fromhex(job_id.replace("-", ""))
+    text = b":" + job_id.encode()
+    return text if len(text) != _UUID_SIZE else b":" + text
+
+
+def unpack_id(raw: bytes) -> str:
+    """Reverse ``pack_id``; no id starts with a colon (``ID_PATTERN``)."""
+    if len(raw) != _UUID_SIZE:
+        return raw.lstrip(b":").decode()
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def milliseconds(seconds: float) -> int:
+    """Return whole milliseconds for the server: 0 only for what is no delay at all."""
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0
+
+
+def reservations(flat: Sequence[Any]) -> Iterator[Reservation]:
+    """Yield what ``reserve`` and ``retire`` answer: id, entry, record and counts of each job."""
+    values = iter(flat)
+    for raw, entry, record, meta in zip(values, values, values, values, strict=True):
+        fence, reserved, ready = _ENTRY.unpack(entry)
+        enqueued = int.from_bytes(record[:_STAMP])
+        counts, history = counts_of(meta) if meta else (NO_COUNTS, b"")
+        yield Reservation(
+            unpack_id(raw),
+            record[_STAMP:],
+            fence,
+            enqueued / 1000,
+            ready / 1000,
+            reserved / 1000,
+            counts,
+            history,
+        )
+
+
+def counts_of(meta: bytes | None) -> tuple[Counts, bytes]:
+    """Return the counts and the history of a record in ``meta`` (None: it never ran abnormally)."""
+    if not meta:
+        return NO_COUNTS, b""
+    line, _, history = meta.partition(b"\n")
+    return Counts(*map(int, line.split(b","))), history
+
+
+def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
+    """Return what ``_failed.lua`` describes."""
+    raw, failed, record, failure, meta, hook = values
+    counts, history = counts_of(meta)
+    return FailedJob(
+        id=unpack_id(raw),
+        queue=queue,
+        payload=record[_STAMP:],
+        record=failure,
+        failed_at=float(failed) / 1000,
+        enqueued_at=int.from_bytes(record[:_STAMP]) / 1000,
+        counts=counts,
+        history=history,
+        hook_pending=hook is not None,
+    )
+
+
+def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
+    """Return what ``find.lua`` answers."""
+    name, record, meta, *rest = values
+    state = State(name.decode())
+    counts, history = counts_of(meta)
+    where: dict[str, Any] = {}
+    match state:
+        case State.FAILED:
+            where["failed"] = failed_job(queue, rest[0])
+        case State.SCHEDULED:
+            where["due_at"] = float(rest[0]) / 1000
+        case State.RESERVED:
+            owner, entry = rest
+            _, reserved, ready = _ENTRY.unpack(entry)
+            where["owner"] = owner.decode()
+            where["reserved_at"], where["ready_at"] = reserved / 1000, ready / 1000
+        case State.READY:
+            where["ready_at"] = int.from_bytes(rest[0]) / 1000
+    return JobInfo(
+        id=job_id,
+        queue=queue,
+        state=state,
+        payload=record[_STAMP:],
+        enqueued_at=int.from_bytes(record[:_STAMP]) / 1000,
+        counts=counts,
+        history=history,
+        **where,
+    )
+
+
+def stats_of(values: Sequence[Any]) -> QueueStats:
+    """Return what ``stats.lua`` answers."""
+    *counts, oldest_ready, oldest_reserved = values
+    return QueueStats(*(*counts, oldest_ready / 1000, oldest_reserved / 1000))

@@ -1,0 +1,71 @@
+"""Commands as they are sent: EVALSHA, the keys of one queue, and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+from queued.drivers.base import MAX_BATCH, Ack, Fail, Release, Retry, Settlement
+from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id
+from queued.drivers.redis.scripts import scripts
+
+Value = str | bytes | int
+Command = tuple[Value, ...]
+_T = TypeVar("_T")
+
+
+class Commands:
+    """Makes commands for queues whose keys start with ``prefix``."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._head = lru_cache(maxsize=4096)(self._head_of)
+
+    def key(self, name: str, queue: str = "") -> str:
+        """Return a key of a queue, under its hash tag, or one that belongs to none."""
+        return f"{self._prefix}:{{{queue}}}:{name}" if queue else f"{self._prefix}:{name}"
+
+    def verb(self, verb: str, queue: str, *values: Value, owner: str = "") -> Command:
+        """Return the call of a verb's script; ``owner`` is whose reservations it works on."""
+        return (*self._head(verb, queue, owner), *values)
+
+    def settle(self, queue: str, owner: str, settlements: Sequence[Settlement]) -> list[Command]:
+        """Return the calls that settle: one script for each kind, and each 1,000 of acks."""
+        acks: list[Ack] = []
+        others: dict[str, list[Value]] = {}
+        for one in settlements:
+            if isinstance(one, Ack):
+                acks.append(one)
+                continue
+            values: tuple[Value, ...] = (
+                pack_id(one.id),
+                pack_fence(one.fence),
+                one.charge,
+                one.note,
+            )
+            match one:
+                case Retry():
+                    others.setdefault("retry", []).extend((*values, milliseconds(one.delay)))
+                case Release():
+                    others.setdefault("release", []).extend(values)
+                case Fail():
+                    hook = -1 if one.hook is None else milliseconds(one.hook)
+                    others.setdefault("fail", []).extend((*values, one.record, hook))
+        commands = []
+        for batch in batches(acks):
+            ids = [pack_id(ack.id) for ack in batch]
+            fences = [pack_fence(ack.fence) for ack in batch]
+            commands.append(self.verb("ack", queue, *ids, *fences, owner=owner))
+        commands += [self.verb(verb, queue, *args, owner=owner) for verb, args in others.items()]
+        return commands
+
+    def _head_of(self, verb: str, queue: str, owner: str) -> Command:
+        script = scripts()[verb]
+        names = [f"held:{owner}" if name == "held" else name for name in script.keys]
+        return ("EVALSHA", script.sha, len(names), *(self.key(name, queue) for name in names))
+
+
+def batches(values: Sequence[_T]) -> list[Sequence[_T]]:
+    """Cut ``values`` into parts of ``MAX_BATCH``."""
+    return [values[i : i + MAX_BATCH] for i in range(0, len(values), MAX_BATCH)]

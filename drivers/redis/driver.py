@@ -1,0 +1,249 @@
+"""``RedisDriver``: every verb is one script, and an exchange is one pipeline of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from queued.drivers.base import (
+    MAX_BATCH,
+    Exchange,
+    FailedJob,
+    JobInfo,
+    Lane,
+    NewJob,
+    QueueStats,
+    Reservation,
+    Settlement,
+    State,
+)
+from queued.drivers.redis.codec import (
+    failed_job,
+    job_info,
+    milliseconds,
+    pack_id,
+    reservations,
+    stats_of,
+    unpack_id,
+)
+from queued.drivers.redis.commands import Command, Commands, Value, batches
+from queued.drivers.redis.link import Address, Link
+from queued.drivers.redis.refusals import refusal
+from queued.drivers.redis.scripts import scripts
+from queued.errors import DriverUnavailable, OwnerLost
+
+_OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
+_SHORTEST_WAIT = 0.01  # BLPOP takes 0 for no bound at all
+_LONGEST_WAIT = 60.0  # a connection that died unseen is found out after that
+
+
+class RedisDriver:
+    """The driver for Redis and Valkey; ``Driver`` in drivers/base.py is the contract.
+
+    ``url``: redis://, rediss:// or unix://, with redis-py's options in its query; ``?prefix=`` is
+    what all keys start with, ``queued`` unless given. Its user needs no more than the ACL
+    ``~queued:* +@read +@write +@scripting +@connection +time``.
+
+    :raises ConfigError: the URL has an option that is unknown or wrong.
+    """
+
+    name = "redis"
+
+    def __init__(self, url: str) -> None:
+        address = Address.of(url)
+        self._address = str(address)
+        self._commands = Commands(address.prefix)
+        self._main = Link(address)
+        self._waiter = Link(address)
+        self._named: dict[str, int] = {}  # queue → the connection on which its name was stored
+
+    async def open(self) -> None:
+        self._main.reopen()
+        self._waiter.reopen()
+        [[_, server, _, version, *_]] = await self._run([("HELLO",)])
+        if is_too_old(server.decode(), version.decode()):
+            raise DriverUnavailable(
+                f"Redis at {self._address} is {server.decode()} {version.decode()}; "
+                "queued needs Redis 7.0 or Valkey 7.2 at least"
+            )
+        await self._load_scripts()
+
+    async def close(self) -> None:
+        await self._waiter.close()
+        await self._main.close()
+
+    async def ping(self) -> None:
+        # A write that is refused where writes are, but not when memory is full: jobs go on then.
+        await self._run([("DEL", self._commands.key("ping"))])
+
+    # producers
+
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        if not jobs:
+            return []
+        values: list[Value] = []
+        for job_id, payload, delay in jobs:
+            values += (pack_id(job_id), payload, milliseconds(delay))
+        try:
+            answer = await self._call("enqueue", queue, *values)
+            if self._named.get(queue) != self._main.connects:
+                await self._run([("SADD", self._commands.key("queues"), queue)])
+                self._named[queue] = self._main.connects
+        except DriverUnavailable as error:
+            raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
+        return [new == 1 for new in answer]
+
+    # workers
+
+    async def exchange(
+        self,
+        queue: str,
+        owner: str,
+        settlements: Sequence[Settlement] = (),
+        *,
+        want: int = 0,
+        nonce: int = 0,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        commands = self._commands.settle(queue, owner, settlements)
+        values = (owner, min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
+        commands.append(self._commands.verb("reserve", queue, *values, owner=owner))
+        *settled, reserved = await self._run(commands)
+        if reserved == b"retired":
+            raise OwnerLost(f"{owner} was retired from queue {queue}: it may not reserve any more")
+        lost = [unpack_id(raw) for raw in chain.from_iterable(settled)]
+        due, hooks, suspects, *jobs = reserved
+        next_due = due / 1000 if due >= 0 else None
+        return Exchange(list(reservations(jobs)), lost, next_due, hooks == 1, suspects == 1)
+
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - the contract's name
+        key = self._commands.key("wake", queue)
+        if timeout <= 0:
+            command: Command = ("LPOP", key)
+        else:
+            timeout = min(max(timeout, _SHORTEST_WAIT), _LONGEST_WAIT)
+            command = ("BLPOP", key, f"{timeout:.3f}")
+        [token] = self._checked(await self._waiter.send([command], blocking=timeout))
+        return token is not None
+
+    async def wake(self, queue: str) -> None:
+        await self._call("wake", queue)
+
+    async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
+        head = milliseconds(lease)
+        replies = await self._run(
+            [self._commands.verb("renew", queue, head, *batch) for batch in batches(owners)]
+        )
+        return [owner.decode() for owner in chain.from_iterable(replies)]
+
+    # janitors
+
+    async def retire(
+        self, queue: str, owner: str, *, only_expired: bool = False
+    ) -> list[Reservation]:
+        return list(reservations(await self._call("retire", queue, owner, int(only_expired))))
+
+    async def owners(self, queue: str) -> dict[str, float]:
+        values = iter(await self._call("owners", queue))
+        return {owner.decode(): left / 1000 for owner, left in zip(values, values, strict=True)}
+
+    async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
+        count: int = await self._call("promote", queue, min(limit, MAX_BATCH))
+        return count
+
+    async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+        answer = await self._call("claim_hooks", queue, limit, milliseconds(visible_after))
+        return [failed_job(queue, values) for values in answer]
+
+    async def finish_hook(self, queue: str, job_id: str) -> None:
+        await self._call("finish_hook", queue, pack_id(job_id))
+
+    # operators
+
+    async def queues(self) -> list[str]:
+        [names] = await self._run([("SMEMBERS", self._commands.key("queues"))])
+        return sorted(name.decode() for name in names)
+
+    async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        replies = await self._run([self._commands.verb("stats", queue) for queue in queues])
+        return {queue: stats_of(reply) for queue, reply in zip(queues, replies, strict=True)}
+
+    async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
+        queues = [queue] if queue is not None else await self.queues()
+        raw = pack_id(job_id)
+        replies = await self._run([self._commands.verb("find", name, raw) for name in queues])
+        for name, values in zip(queues, replies, strict=True):
+            if values:
+                return job_info(job_id, name, values)
+        return None
+
+    async def cancel(self, queue: str, job_id: str) -> State | None:
+        found = await self._call("cancel", queue, pack_id(job_id))
+        return State(found.decode()) if found else None
+
+    async def purge(self, queue: str) -> int:
+        waiting = (await self.stats([queue]))[queue].size  # what is pushed meanwhile may stay
+        purged = 0
+        while purged < waiting:
+            step = await self._call("purge", queue, min(waiting - purged, MAX_BATCH))
+            if not step:
+                break
+            purged += step
+        return purged
+
+    async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
+        answer = await self._call("failed", queue, limit, offset)
+        return [failed_job(queue, values) for values in answer]
+
+    async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        return await self._for_ids("requeue", queue, job_ids)
+
+    async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        return await self._for_ids("forget", queue, job_ids)
+
+    async def _for_ids(self, verb: str, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        ids = batches([pack_id(job_id) for job_id in job_ids])
+        replies = await self._run([self._commands.verb(verb, queue, *batch) for batch in ids])
+        return [done == 1 for done in chain.from_iterable(replies)]
+
+    # commands
+
+    async def _call(self, verb: str, queue: str, *values: Value) -> Any:
+        [reply] = await self._run([self._commands.verb(verb, queue, *values)])
+        return reply
+
+    async def _run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run ``commands`` in one pipeline; what the server refused for want of a script, again.
+
+        :raises DriverError: the first error among the replies; the other commands have run.
+        """
+        if not commands:
+            return []
+        replies = await self._main.send(commands)
+        refused = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if refused:  # restarted, failed over or flushed: none of these has run
+            await self._load_scripts()
+            again = await self._main.send([commands[i] for i in refused])
+            for i, reply in zip(refused, again, strict=True):
+                replies[i] = reply
+        return self._checked(replies)
+
+    async def _load_scripts(self) -> None:
+        texts = [script.text for script in scripts().values()]
+        self._checked(await self._main.send([("SCRIPT", "LOAD", text) for text in texts]))
+
+    def _checked(self, replies: list[Any]) -> list[Any]:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise refusal(reply, self._address) from reply
+        return replies
+
+
+def is_too_old(server: str, version: str) -> bool:
+    """Whether a server of this name lacks what the scripts need (flags, LPOP with a count)."""
+    major, minor = version.split(".")[:2]
+    return (int(major), int(minor)) < _OLDEST.get(server, (0, 0))

@@ -1,0 +1,157 @@
+"""One connection to the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hiredis import pack_command
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+
+from queued.drivers.redis.commands import Command
+from queued.drivers.redis.refusals import refusal
+from queued.errors import ConfigError, DriverUnavailable
+
+CALL_WITHIN = 10.0
+"""Seconds until a call that is not answered counts as unavailable, connecting included."""
+
+_CONNECT_WITHIN = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a URL says. ``str`` is what may be shown: it holds no secret."""
+
+    kind: type[AbstractConnection]
+    options: dict[str, Any]
+    prefix: str
+
+    @classmethod
+    def of(cls, url: str) -> Address:
+        """Read redis://, rediss:// and unix:// URLs, with redis-py's options in their query.
+
+        :raises ConfigError: an option is unknown or has a wrong value, or the prefix has braces.
+        """
+        try:
+            options: dict[str, Any] = dict(parse_url(url))
+        except ValueError:  # its text may show a part of the password
+            hint = "special characters in a password are written as %XX"
+            raise ConfigError([f"connection: this Redis URL cannot be read; {hint}"]) from None
+        prefix = str(options.pop("prefix", "queued"))
+        address = cls(options.pop("connection_class", Connection), options, prefix)
+        try:
+            address.connection()
+        except (TypeError, RedisError) as error:
+            raise ConfigError([f"connection: a wrong option in the Redis URL: {error}"]) from error
+        if not prefix or set("{}") & set(prefix):
+            raise ConfigError(["connection: the prefix must not be empty nor contain braces"])
+        return address
+
+    def connection(self) -> AbstractConnection:
+        """Return a new connection, not connected; one that never repeats a command by itself."""
+        ours = {
+            "decode_responses": False,
+            "health_check_interval": 0,
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_error": [],
+            "retry_on_timeout": False,
+            "socket_connect_timeout": _CONNECT_WITHIN,
+            "socket_timeout": None,  # it would mean wait_for, which can swallow a cancellation
+        }
+        return self.kind(**{**self.options, **ours})
+
+    def __str__(self) -> str:
+        if "path" in self.options:
+            return str(self.options["path"])
+        return f"{self.options.get('host', 'localhost')}:{self.options.get('port', 6379)}"
+
+
+class Link:
+    """Sends commands and reads their replies, one call at a time; connects when it has to.
+
+    A call that ends in any other way than by its replies (an error, its bound, a cancellation)
+    closes the connection, since replies may still be under way, and the next call opens a new one.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._connection = address.connection()
+        self._lock = asyncio.Lock()
+        self._closed = False
+        self.within = CALL_WITHIN
+        self.connects = 0
+        """How often a connection was made: after each, the server may be another one."""
+
+    async def send(self, commands: Sequence[Command], blocking: float = 0.0) -> list[Any]:
+        """Send all ``commands`` at once; return their replies, an error reply as a value.
+
+        ``blocking``: how many seconds the server itself may take, as the commands say.
+
+        :raises DriverUnavailable: no connection, or no answer in time. Whether the commands ran is
+            unknown.
+        """
+        within = self.within + blocking
+        # hiredis' own stub says a tuple of one.
+        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(within), self._lock:
+                return await self._send(packed, len(commands))
+        except TimeoutError as error:
+            message = f"Redis at {self._address} did not answer within {within:g} s"
+            raise DriverUnavailable(message) from error
+        except (RedisError, OSError) as error:
+            raise refusal(error, str(self._address)) from error
+
+    def reopen(self) -> None:
+        """Allow calls again after ``close``."""
+        self._closed = False
+
+    async def close(self) -> None:
+        """Close the connection for good; a call under way raises ``DriverUnavailable``."""
+        self._closed = True
+        with contextlib.suppress(RedisError, OSError):  # it is gone, which is all that was wanted
+            await self._connection.disconnect()
+
+    async def _send(self, packed: bytes, count: int) -> list[Any]:
+        connection = self._connection
+        try:
+            if self._is_stale():
+                await connection.disconnect(nowait=True)
+            self._refuse_when_closed()
+            if not connection.is_connected:
+                await connection.connect()  # type: ignore[no-untyped-call]
+                self.connects += 1
+                self._refuse_when_closed()  # meanwhile
+            await connection.send_packed_command(packed, check_health=False)
+            replies = [await self._reply() for _ in range(count)]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        if any(isinstance(reply, ReadOnlyError) for reply in replies):
+            await connection.disconnect(nowait=True)  # after a failover the name leads elsewhere
+        return replies
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise DriverUnavailable("the connection to Redis was closed by close()")
+
+    def _is_stale(self) -> bool:
+        """Whether the server closed an idle connection: better seen before a command is lost on it.
+
+        redis-py has no public question for that which all its versions answer alike.
+        """
+        reader = self._connection._reader  # noqa: SLF001 - see above
+        return reader is not None and (reader.at_eof() or reader.exception() is not None)

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- fail: reserved → failed, with its record; payload, counts and history stay
+-- KEYS meta held failed records hooks
+-- ARGV for each job: id, fence (8 bytes), charge, note, record, ms until the hook is due (-1: none)
+-- returns the ids that were lost
+local meta, held, failed, records, hooks = unpack(KEYS)
+-- include _clock
+-- include _settle
+
+for i = 1, #ARGV, 6 do
+  local id, hook = ARGV[i], tonumber(ARGV[i + 5])
+  if settle(id, ARGV[i + 1]) then
+    charge(id, ARGV[i + 2], ARGV[i + 3])
+    redis.call('ZADD', failed, now, id)
+    redis.call('HSET', records, id, ARGV[i + 4])
+    if hook >= 0 then
+      redis.call('ZADD', hooks, now + hook, id)
+    end
+  end
+end
+return lost

@@ -1,0 +1,14 @@
+#!lua flags=no-writes
+-- failed: list failed jobs, newest first
+-- KEYS jobs meta failed records hooks
+-- ARGV limit, offset
+-- returns the failed jobs (see _failed.lua)
+local jobs, meta, failed, records, hooks = unpack(KEYS)
+local limit, offset = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- include _failed
+
+local answer = {}
+for _, id in ipairs(redis.call('ZRANGE', failed, offset, offset + limit - 1, 'REV')) do
+  answer[#answer + 1] = failure(id)
+end
+return answer

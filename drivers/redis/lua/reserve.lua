@@ -1,0 +1,88 @@
+#!lua flags=allow-oom
+-- reserve: ready → reserved, under a new fence; promotes what is due first
+-- KEYS jobs meta ready solo scheduled owners held nonces fence hooks wake
+-- ARGV owner, want (0: only look), nonce (0: none), lease in ms, lane (normal, solo)
+-- returns 'retired' for a retired owner, else: ms until the next job is due (-1: none), whether
+--   hooks are due, whether suspects wait; then for each job id, entry in `held`, record in `jobs`,
+--   record in `meta` (false: none)
+local jobs, meta, ready, solo, scheduled, owners, held, nonces, fence, hooks, wake = unpack(KEYS)
+local owner, want, nonce, lease = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local lane = ARGV[5] == 'solo' and solo or ready
+-- include _clock
+-- include _ring
+-- include _lane
+-- include _due
+-- include _schedule
+-- include _reservations
+
+local function take()
+  local taken, entries = {}, {}
+  local first = redis.call('INCRBY', fence, want) - want + 1
+  while #entries < 2 * want do
+    local popped = redis.call('LPOP', lane, want - #entries / 2)
+    if not popped then
+      break
+    end
+    local ids = {}
+    for i, entry in ipairs(popped) do
+      ids[i] = string.sub(entry, 1, -7)
+    end
+    local records = redis.call('HMGET', jobs, unpack(ids))
+    local metas = redis.call('HMGET', meta, unpack(ids))
+    for i, id in ipairs(ids) do
+      if records[i] then -- else the job was removed, and its entry is skipped
+        local n, t = #entries, #taken
+        local entry = struct.pack('>I8I8', first + n / 2, now) .. '\0\0' .. string.sub(popped[i], -6)
+        entries[n + 1], entries[n + 2] = id, entry
+        taken[t + 1], taken[t + 2], taken[t + 3], taken[t + 4] = id, entry, records[i], metas[i]
+      end
+    end
+  end
+  if #entries > 0 then
+    redis.call('HSET', held, unpack(entries))
+  end
+  if nonce ~= '0' then
+    redis.call('HSET', nonces, owner, nonce .. ':' .. string.format('%.0f', first))
+  end
+  return taken
+end
+
+-- What this call takes; for the owner's last nonce what it still holds of that batch, and for an
+-- earlier one nothing: that is a late copy of a call that was answered, and nobody reads this answer.
+local function batch()
+  local last, first = string.match(redis.call('HGET', nonces, owner) or '', '^(%d+):(%d+)$')
+  if nonce == '0' or not last or tonumber(nonce) > tonumber(last) then
+    return take()
+  end
+  return nonce == last and reservations(held, tonumber(first)) or {}
+end
+
+local function is_retired()
+  local expires = redis.call('ZSCORE', owners, owner)
+  if not expires then
+    redis.call('ZADD', owners, now + lease, owner)
+  end
+  return expires and tonumber(expires) < 0
+end
+
+local due, taken = earliest(), {}
+if want > 0 then
+  if is_retired() then
+    return 'retired'
+  end
+  if due and due <= now then
+    promote(want)
+    due = earliest()
+  end
+  taken = batch()
+end
+if redis.call('EXISTS', ready) == 1 then
+  ring()
+end
+
+return {
+  due and math.max(due - now, 0) or -1,
+  #redis.call('ZRANGE', hooks, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1),
+  redis.call('EXISTS', solo),
+  unpack(taken),
+}

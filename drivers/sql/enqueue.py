@@ -1,0 +1,84 @@
+"""enqueue: → ready, or scheduled when there is a delay; idempotent while the id exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Float, Integer, String, insert, literal_column, select
+
+from queued.drivers.base import Counts, Lane, NewJob, State
+from queued.drivers.sql.ledger import Ledger
+from queued.drivers.sql.schema import STATE_CODES, jobs, lane_code, payloads
+from queued.drivers.sql.session import Session, Statement
+from queued.drivers.sql.sets import cut, given, members, packed, parameter, sliced
+
+_job = given("rows", id=String, state=Integer, rank=Integer, ready_at=Float)
+_payload = given("rows", id=String, start=Integer, length=Integer)
+_zero = literal_column("0", Integer)
+
+EXISTING = Statement(
+    packed(jobs.c.id).where(jobs.c.queue == parameter("queue"), jobs.c.id.in_(members("ids")))
+)
+INSERT_JOBS = Statement(
+    insert(jobs).from_select(
+        [
+            *("id", "queue", "state", "lane", "rank", "enqueued_at", "ready_at"),
+            *Counts._fields,
+        ],
+        select(
+            _job.c.id,
+            parameter("queue", String),
+            _job.c.state,
+            lane_code(Lane.NORMAL),
+            _job.c.rank,
+            parameter("now", Float),
+            _job.c.ready_at,
+            *(_zero for _ in Counts._fields),
+        ),
+    )
+)
+INSERT_PAYLOADS = Statement(
+    insert(payloads).from_select(
+        ["seq", "payload"],
+        select(jobs.c.seq, cut(_payload)).where(
+            jobs.c.queue == parameter("queue"), jobs.c.id == _payload.c.id
+        ),
+    )
+)
+
+
+def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[bool]:
+    ledger = Ledger.read(session, queue) or Ledger()
+    ids = list(dict.fromkeys(job.id for job in new))
+    existing = {job_id for (job_id,) in session.packed(EXISTING, queue=queue, ids=ids)}
+    absent: list[NewJob] = []
+    answer: list[bool] = []
+    for job in new:
+        answer.append(job.id not in existing)
+        if job.id not in existing:
+            existing.add(job.id)
+            absent.append(job)
+    if absent:
+        _insert(session, queue, absent, ledger)
+        ledger.write(session, queue)
+    return answer
+
+
+def _insert(session: Session, queue: str, absent: Sequence[NewJob], ledger: Ledger) -> None:
+    ready, scheduled = STATE_CODES[State.READY], STATE_CODES[State.SCHEDULED]
+    now = session.now
+    rank = ledger.take_ranks(len(absent))
+    delays = [max(job.delay, 0.0) for job in absent]
+    rows = [
+        [job.id, scheduled if delay else ready, rank + n, now + delay]
+        for n, (job, delay) in enumerate(zip(absent, delays, strict=True))
+    ]
+    session.run(INSERT_JOBS, queue=queue, now=now, rows=rows)
+    session.run_each(
+        INSERT_PAYLOADS,
+        ({"queue": queue, **each} for each in sliced(([job.id], job.payload) for job in absent)),
+    )
+    waiting = sum(map(bool, delays))
+    ledger.scheduled += waiting
+    ledger.ready += len(absent) - waiting
+    ledger.enqueued_total += len(absent)

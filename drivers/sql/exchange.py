@@ -1,0 +1,149 @@
+"""exchange: settle, promote what is due, reserve; in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Float, String, func, select, update
+
+from queued.drivers.base import Exchange, Lane, Settlement, State
+from queued.drivers.sql.ledger import Ledger
+from queued.drivers.sql.owners import Owner, hold, remember
+from queued.drivers.sql.promote import promote
+from queued.drivers.sql.rows import reservation, select_reservations
+from queued.drivers.sql.schema import LANE_CODES, failed, in_lane, in_state, jobs, state_code
+from queued.drivers.sql.session import Session, Statement
+from queued.drivers.sql.settle import settle
+from queued.drivers.sql.sets import parameter
+
+_here = jobs.c.queue == parameter("queue", String)
+
+_first = (
+    select(jobs.c.seq, jobs.c.rank)
+    .where(
+        _here,
+        jobs.c.lane == parameter("lane"),
+        in_state(State.READY),
+    )
+    .order_by(jobs.c.rank)
+    .limit(parameter("want"))
+    .subquery("first")
+)
+_picked = select(
+    _first.c.seq, func.row_number().over(order_by=_first.c.rank).label("number")
+).subquery("picked")
+RESERVE = Statement(
+    update(jobs)
+    .where(jobs.c.seq == _picked.c.seq)
+    .values(
+        state=state_code(State.RESERVED),
+        owner=parameter("owner", String),
+        fence=parameter("fence") + _picked.c.number,
+        reserved_at=parameter("now", Float),
+    )
+)
+BATCH = Statement(
+    select_reservations.where(
+        _here,
+        jobs.c.owner == parameter("owner"),
+        jobs.c.fence > parameter("fence"),
+        in_state(State.RESERVED),
+    ).order_by(jobs.c.fence)
+)
+_next_due = select(func.min(jobs.c.ready_at)).where(_here, in_state(State.SCHEDULED))
+_hooks_due = select(failed.c.seq).where(
+    failed.c.queue == parameter("queue"), failed.c.hook_at <= parameter("now", Float)
+)
+
+
+def _ready(lane: Lane) -> ColumnElement[bool]:
+    return select(jobs.c.seq).where(_here, in_lane(lane), in_state(State.READY)).exists()
+
+
+SIGNS = Statement(select(_next_due.scalar_subquery(), _hooks_due.exists(), _ready(Lane.SOLO)))
+WORK = Statement(select(_ready(Lane.NORMAL), _next_due.scalar_subquery()))
+
+
+class Wanted(NamedTuple):
+    """What a worker asks for: see ``Driver.exchange``."""
+
+    want: int
+    nonce: int
+    lease: float
+    lane: Lane
+
+
+def exchange(
+    session: Session, queue: str, owner: str, settlements: Sequence[Settlement], wanted: Wanted
+) -> Exchange | None:
+    """Return None when jobs were wanted for a retired owner; the settlements stand all the same."""
+    ledger = Ledger.read(session, queue)
+    lost: list[str] = []
+    above: int | None = None
+    retired = False
+    if ledger is None:  # no job ever was in this queue: there is nothing to settle or to reserve
+        lost = [settlement.id for settlement in settlements]
+    elif settlements:
+        lost = settle(session, queue, owner, settlements, ledger)
+    if wanted.want > 0:
+        holder = hold(session, queue, owner, wanted.lease)
+        retired = holder.retired_at is not None
+        if ledger is not None and not retired:
+            promote(session, queue, wanted.want, ledger)
+            above = _reserve(session, queue, owner, holder, wanted, ledger)
+    if ledger is not None:
+        ledger.write(session, queue)
+    session.commit()
+    return None if retired else _answer(session, queue, owner, lost, above)
+
+
+def _reserve(
+    session: Session, queue: str, owner: str, holder: Owner, wanted: Wanted, ledger: Ledger
+) -> int | None:
+    """Return the fence above which the owner's reservations are this call's; None: it has none."""
+    if wanted.nonce and wanted.nonce < holder.nonce:
+        return None  # a late copy of a call that was answered: nobody reads this answer
+    if wanted.nonce and wanted.nonce == holder.nonce:
+        return holder.fence
+    above = ledger.fence
+    count = session.run(
+        RESERVE,
+        queue=queue,
+        owner=owner,
+        lane=LANE_CODES[wanted.lane],
+        want=wanted.want,
+        fence=above,
+        now=session.now,
+    )
+    if not count:
+        return None
+    ledger.fence += count
+    ledger.ready -= count
+    ledger.reserved += count
+    if wanted.nonce:
+        remember(session, queue, owner, wanted.nonce, above)
+    return above
+
+
+def _answer(
+    session: Session, queue: str, owner: str, lost: list[str], above: int | None
+) -> Exchange:
+    """Read what was reserved: without a lock, since only settlements could change it meanwhile."""
+    batch: list[Any] = []
+    if above is not None:
+        batch = session.rows(BATCH, queue=queue, owner=owner, fence=above)
+    due, hooks, suspects = session.row(SIGNS, queue=queue, now=session.now)
+    return Exchange(
+        [reservation(row) for row in batch],
+        lost,
+        None if due is None else max(due - session.now, 0.0),
+        hooks_due=bool(hooks),
+        suspects=bool(suspects),
+    )
+
+
+def look(session: Session, queue: str) -> tuple[bool, float | None]:
+    """Return whether a job is ready, and in how many seconds the next one is due (None: none)."""
+    ready, due = session.row(WORK, queue=queue)
+    return bool(ready), None if due is None else due - session.now

@@ -1,0 +1,120 @@
+"""The failed jobs: their hooks, claimed and finished; listed, requeued, forgotten by operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Float, Integer, delete, literal_column, null, select, update
+
+from queued.drivers.base import Counts, FailedJob, Lane, State
+from queued.drivers.sql.ledger import Ledger
+from queued.drivers.sql.rows import failure, select_failures
+from queued.drivers.sql.schema import failed, in_state, jobs, lane_code, state_code
+from queued.drivers.sql.session import Session, Statement
+from queued.drivers.sql.sets import given, members, packed, parameter
+from queued.drivers.sql.settle import remove
+
+_here = failed.c.queue == parameter("queue")
+_zero = literal_column("0", Integer)
+_requeued = given("rows", seq=Integer, rank=Integer)
+
+DUE_HOOKS = Statement(
+    select(failed.c.seq)
+    .where(_here, failed.c.hook_at <= parameter("now", Float))
+    .order_by(failed.c.hook_at)
+    .limit(parameter("limit"))
+)
+PUT_OFF = Statement(
+    update(failed)
+    .where(failed.c.seq.in_(members("seqs")))
+    .values(hook_at=parameter("until", Float))
+)
+CLAIMED = Statement(
+    select_failures.where(failed.c.seq.in_(members("seqs"))).order_by(failed.c.seq)
+)
+FINISH_HOOK = Statement(
+    update(failed)
+    .where(
+        failed.c.seq
+        == select(jobs.c.seq)
+        .where(jobs.c.queue == parameter("queue"), jobs.c.id == parameter("id"))
+        .scalar_subquery()
+    )
+    .values(hook_at=null())
+)
+LISTED = Statement(
+    select_failures.where(_here)
+    .order_by(failed.c.failed_at.desc(), failed.c.seq.desc())
+    .limit(parameter("limit"))
+    .offset(parameter("offset"))
+)
+FAILED = Statement(
+    packed(jobs.c.id, jobs.c.seq).where(
+        jobs.c.queue == parameter("queue"),
+        jobs.c.id.in_(members("ids")),
+        in_state(State.FAILED),
+    )
+)
+DELETE_RECORDS = Statement(delete(failed).where(failed.c.seq.in_(members("seqs"))))
+REQUEUE = Statement(
+    update(jobs)
+    .where(jobs.c.seq == _requeued.c.seq)
+    .values(
+        state=state_code(State.READY),
+        lane=lane_code(Lane.NORMAL),
+        rank=_requeued.c.rank,
+        ready_at=parameter("now", Float),
+        **dict.fromkeys(Counts._fields, _zero),
+    )
+)
+
+
+def claim_hooks(session: Session, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+    due = session.rows(DUE_HOOKS, queue=queue, now=session.now, limit=limit)
+    seqs = [seq for (seq,) in due]
+    if not seqs:
+        return []
+    session.run(PUT_OFF, seqs=seqs, until=session.now + visible_after)
+    session.commit()
+    return [failure(row) for row in session.rows(CLAIMED, seqs=seqs)]
+
+
+def finish_hook(session: Session, queue: str, job_id: str) -> None:
+    session.run(FINISH_HOOK, queue=queue, id=job_id)
+
+
+def list_failed(session: Session, queue: str, limit: int, offset: int) -> list[FailedJob]:
+    rows = session.rows(LISTED, queue=queue, limit=limit, offset=offset)
+    return [failure(row) for row in rows]
+
+
+def requeue(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
+    seqs, answer = _take(session, queue, ids)
+    if seqs and (ledger := Ledger.read(session, queue)):
+        rank = ledger.take_ranks(len(seqs))
+        rows: list[Any] = [[seq, rank + n] for n, seq in enumerate(seqs)]
+        session.run(REQUEUE, rows=rows, now=session.now)
+        ledger.failed -= len(seqs)
+        ledger.ready += len(seqs)
+        ledger.write(session, queue)
+    return answer
+
+
+def forget(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
+    seqs, answer = _take(session, queue, ids)
+    if seqs and (ledger := Ledger.read(session, queue)):
+        remove(session, seqs)
+        ledger.failed -= len(seqs)
+        ledger.write(session, queue)
+    return answer
+
+
+def _take(session: Session, queue: str, ids: Sequence[str]) -> tuple[list[int], list[bool]]:
+    """Delete the records of failed jobs; return the jobs, in the order asked, and who was found."""
+    found = dict(session.packed(FAILED, queue=queue, ids=[*ids]))
+    answer = [job_id in found for job_id in ids]
+    seqs = [found[job_id] for job_id in dict.fromkeys(ids) if job_id in found]
+    if seqs:
+        session.run(DELETE_RECORDS, seqs=seqs)
+    return seqs, answer

@@ -1,0 +1,131 @@
+"""What operators ask and do: queues, stats, find, cancel, purge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Float, Select, String, func, literal_column, select
+
+from queued.drivers.base import JobInfo, Lane, QueueStats, State
+from queued.drivers.sql.ledger import Ledger
+from queued.drivers.sql.rows import info, select_infos
+from queued.drivers.sql.schema import STATES, failed, in_lane, in_state, jobs, queues
+from queued.drivers.sql.session import Session, Statement
+from queued.drivers.sql.sets import Packed, members, parameter
+from queued.drivers.sql.settle import remove
+
+HOUR = 3600.0
+
+_here = jobs.c.queue == parameter("queue", String)
+_one = literal_column("1")
+
+
+def _jobs_of(queue: Any, state: State, selected: ColumnElement[Any]) -> Select[Any]:
+    return select(selected).where(jobs.c.queue == queue, in_state(state))
+
+
+def _head(lane: Lane) -> ColumnElement[float]:
+    """When the first job of a lane became ready: the oldest, but for late promotions."""
+    ready = _jobs_of(queues.c.queue, State.READY, jobs.c.ready_at).where(in_lane(lane))
+    return ready.order_by(jobs.c.rank).limit(_one).scalar_subquery()
+
+
+_suspects = _jobs_of(queues.c.queue, State.READY, func.count()).where(in_lane(Lane.SOLO))
+_oldest_reserved = _jobs_of(queues.c.queue, State.RESERVED, func.min(jobs.c.reserved_at))
+_failed_lately = select(func.count()).where(
+    failed.c.queue == queues.c.queue, failed.c.failed_at > parameter("hour_ago", Float)
+)
+
+QUEUES = Statement(select(queues.c.queue).order_by(queues.c.queue))
+STATS = Statement(
+    select(
+        queues.c.queue,
+        queues.c.ready,
+        queues.c.scheduled,
+        queues.c.reserved,
+        queues.c.failed,
+        _suspects.scalar_subquery(),
+        queues.c.enqueued_total,
+        _failed_lately.scalar_subquery(),
+        _head(Lane.NORMAL),
+        _head(Lane.SOLO),
+        _oldest_reserved.scalar_subquery(),
+    ).where(queues.c.queue.in_(members("names")))
+)
+_named = jobs.c.id == parameter("id", String)
+FIND = Statement(select_infos.where(_named).order_by(jobs.c.queue).limit(_one))
+FIND_IN_QUEUE = Statement(select_infos.where(_named, _here))
+WHERE = Statement(select(jobs.c.seq, jobs.c.state).where(_named, _here))
+
+
+def _waiting(state: State) -> Statement:
+    """The first jobs that wait in a state."""
+    some = _jobs_of(parameter("queue", String), state, jobs.c.seq).limit(parameter("limit"))
+    found = some.subquery("found")
+    return Statement(select(Packed(found.c.seq)))
+
+
+READY = _waiting(State.READY)
+SCHEDULED = _waiting(State.SCHEDULED)
+
+
+def list_queues(session: Session) -> list[str]:
+    return [queue for (queue,) in session.rows(QUEUES)]
+
+
+def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:
+    rows = session.rows(STATS, names=[*names], hour_ago=session.now - HOUR)
+    found = {queue: _sample(row, session.now) for queue, *row in rows}
+    return {name: found.get(name, QueueStats()) for name in names}
+
+
+def _sample(row: Sequence[Any], now: float) -> QueueStats:
+    *counts, normal, solo, reserved = row
+    ready = [at for at in (normal, solo) if at is not None]
+    return QueueStats(
+        *counts,
+        oldest_ready_age_seconds=max(now - min(ready, default=now), 0.0),
+        oldest_reserved_age_seconds=max(now - (now if reserved is None else reserved), 0.0),
+    )
+
+
+def find(session: Session, job_id: str, queue: str | None) -> JobInfo | None:
+    if queue is None:
+        row = session.row(FIND, id=job_id)
+    else:
+        row = session.row(FIND_IN_QUEUE, id=job_id, queue=queue)
+    return None if row is None else info(row)
+
+
+def cancel(session: Session, queue: str, job_id: str) -> State | None:
+    row = session.row(WHERE, id=job_id, queue=queue)
+    ledger = Ledger.read(session, queue)
+    if row is None or ledger is None:
+        return None
+    seq, state = row[0], STATES[row[1]]
+    if state is State.READY:
+        ledger.ready -= 1
+    elif state is State.SCHEDULED:
+        ledger.scheduled -= 1
+    else:
+        return state
+    remove(session, [seq])
+    ledger.write(session, queue)
+    return state
+
+
+def purge(session: Session, queue: str, limit: int) -> int:
+    """Remove up to ``limit`` waiting jobs, first those that are ready; return how many."""
+    ledger = Ledger.read(session, queue)
+    if ledger is None:
+        return 0
+    ready = [seq for (seq,) in session.packed(READY, queue=queue, limit=limit)]
+    left = limit - len(ready)
+    scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=left)]
+    if seqs := ready + scheduled:
+        remove(session, seqs)
+        ledger.ready -= len(ready)
+        ledger.scheduled -= len(scheduled)
+        ledger.write(session, queue)
+    return len(seqs)

@@ -1,0 +1,148 @@
+"""The tables of the database driver, the same for every SQL back-end.
+
+    queued_jobs      where each job is: small rows, rewritten as a job moves
+    queued_payloads  what each job is: its bytes, written once, and the notes of its runs
+    queued_failed    why a failed job failed, and when its ``failed()`` hook is due
+    queued_owners    who may reserve, and what each was given last
+    queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
+
+Payloads stand apart because a job's row is rewritten at every move. The counts stand in the queue's
+row, changed in the transaction that moves the jobs, because to count a million entries takes tens of
+milliseconds each time that somebody looks. Every index is partial, or leads to one job: what a verb
+costs does not depend on how many jobs wait. Times are seconds since the epoch, by the clock of the
+back-end.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    literal_column,
+)
+
+from queued.drivers.base import Lane, State
+
+SCHEMA_VERSION = 1
+
+STATE_CODES = {State.READY: 0, State.SCHEDULED: 1, State.RESERVED: 2, State.FAILED: 3}
+STATES = {code: state for state, code in STATE_CODES.items()}
+LANE_CODES = {Lane.NORMAL: 0, Lane.SOLO: 1}
+
+
+def state_code(state: State) -> ColumnElement[int]:
+    """Return a state as SQL: a literal, because a partial index is only used for a literal."""
+    return literal_column(str(STATE_CODES[state]), Integer)
+
+
+def lane_code(lane: Lane) -> ColumnElement[int]:
+    return literal_column(str(LANE_CODES[lane]), Integer)
+
+
+_Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite has its row ids under INTEGER only
+
+metadata = MetaData()
+
+jobs = Table(
+    "queued_jobs",
+    metadata,
+    Column("seq", _Number, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("queue", String, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("rank", BigInteger, nullable=False),  # the order among a queue's ready jobs
+    Column("enqueued_at", Float, nullable=False),
+    Column("ready_at", Float, nullable=False),  # of a scheduled job: when it is due
+    Column("reserved_at", Float),
+    Column("owner", String),
+    Column("fence", BigInteger),
+    Column("errors", Integer, nullable=False),
+    Column("timeouts", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("releases", Integer, nullable=False),
+    Column("suspicion", Integer, nullable=False),
+)
+
+payloads = Table(
+    "queued_payloads",
+    metadata,
+    Column("seq", _Number, primary_key=True, autoincrement=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("history", LargeBinary),
+)
+
+failed = Table(
+    "queued_failed",
+    metadata,
+    Column("seq", _Number, primary_key=True, autoincrement=False),
+    Column("id", String, nullable=False),
+    Column("queue", String, nullable=False),
+    Column("failed_at", Float, nullable=False),
+    Column("hook_at", Float),  # when the job's failed() may be claimed; NULL: nothing to run
+    Column("record", LargeBinary, nullable=False),
+)
+
+owners = Table(
+    "queued_owners",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("owner", String, primary_key=True),
+    Column("lease_until", Float, nullable=False),
+    Column("retired_at", Float),
+    Column("nonce", BigInteger, nullable=False),  # of the exchange that last gave it jobs,
+    Column("fence", BigInteger, nullable=False),  # and the fence of that batch
+)
+
+queues = Table(
+    "queued_queues",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("fence", BigInteger, nullable=False),
+    Column("rank", BigInteger, nullable=False),  # of the job that next goes to the tail
+    Column("enqueued_total", BigInteger, nullable=False),
+    Column("ready", BigInteger, nullable=False),
+    Column("scheduled", BigInteger, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+)
+
+
+def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+def in_state(state: State) -> ColumnElement[bool]:
+    return jobs.c.state == state_code(state)
+
+
+def in_lane(lane: Lane) -> ColumnElement[bool]:
+    return jobs.c.lane == lane_code(lane)
+
+
+Index("queued_jobs_id", jobs.c.id, jobs.c.queue, unique=True)
+_partial(
+    "queued_jobs_ready", jobs.c.queue, jobs.c.lane, jobs.c.rank, where=in_state(State.READY)
+)
+_partial(
+    "queued_jobs_scheduled",
+    *(jobs.c.queue, jobs.c.ready_at, jobs.c.rank),
+    where=in_state(State.SCHEDULED),
+)
+_partial(
+    "queued_jobs_reserved",
+    *(jobs.c.queue, jobs.c.owner, jobs.c.fence, jobs.c.reserved_at),
+    where=in_state(State.RESERVED),
+)
+Index("queued_failed_at", failed.c.queue, failed.c.failed_at)
+_partial("queued_failed_hooks", failed.c.queue, failed.c.hook_at, where=failed.c.hook_at.is_not(None))

@@ -1,0 +1,177 @@
+"""One event loop's way to the back-end, and the coalescing of dispatches.
+
+A driver belongs to the loop that opened it, so there is a client for each loop of each process.
+What is dispatched within one turn of a loop goes to the back-end together: two hundred tasks that
+dispatch at once cost one round trip for each queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
+
+from queued.drivers import driver_for
+from queued.drivers.base import MAX_BATCH, Driver, NewJob
+from queued.errors import DriverUnavailable
+
+
+class _Waiting(NamedTuple):
+    job: NewJob
+    enqueued: asyncio.Future[bool]
+
+
+class Client:
+    """A driver for one running loop, opened at its first use and closed with the loop."""
+
+    def __init__(self, url: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.url = url
+        self.loop = loop
+        self._driver: Driver | None = None
+        self._opening: asyncio.Task[Driver] | None = None
+        self._lifetime: AsyncGenerator[None, None] | None = None
+        self._pending: dict[str, list[_Waiting]] = {}
+        self._sending: set[asyncio.Task[None]] = set()
+        # What the driver starts must not run in, and log with, the context of whoever came first.
+        self._context = contextvars.Context()
+
+    async def driver(self) -> Driver:
+        """Return the open driver.
+
+        :raises DriverUnavailable: it cannot be opened now; the next call tries again.
+        :raises ConfigError: no driver is known for the URL.
+        """
+        if self._driver is not None:
+            return self._driver
+        if self._opening is None:
+            self._opening = self.loop.create_task(self._open(), context=self._context.copy())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    def enqueue(self, queue: str, job: NewJob) -> asyncio.Future[bool]:
+        """Send a job with all others of this turn of the loop; the future says if it was new.
+
+        A future that is cancelled before the turn ends takes its job back.
+        """
+        if not self._pending:
+            self.loop.call_soon(self._flush, context=self._context)
+        enqueued: asyncio.Future[bool] = self.loop.create_future()
+        self._pending.setdefault(queue, []).append(_Waiting(job, enqueued))
+        return enqueued
+
+    async def close(self) -> None:
+        """Wait for what is being sent, and close the driver. A later use opens it again."""
+        self._flush()
+        if self._sending:
+            await asyncio.wait(self._sending)
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
+        if self._lifetime is not None:
+            await self._lifetime.aclose()
+
+    async def _open(self) -> Driver:
+        driver = driver_for(self.url)
+        try:
+            await driver.open()
+        except BaseException:
+            await driver.close()
+            raise
+        # A loop that shuts down closes its asynchronous generators while it still runs, so that
+        # asyncio.run(main()) leaves no connection behind although nobody calls close().
+        lifetime = self._live(driver)
+        await anext(lifetime)
+        self._driver, self._lifetime = driver, lifetime
+        return driver
+
+    async def _live(self, driver: Driver) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            self._driver = self._lifetime = None
+            await driver.close()
+
+    def _opened(self, opening: asyncio.Task[Driver]) -> None:
+        self._opening = None
+        if not opening.cancelled():
+            opening.exception()  # seen, also if whoever waited has gone
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, {}
+        for queue, waiting in pending.items():
+            for start in range(0, len(waiting), MAX_BATCH):
+                batch = waiting[start : start + MAX_BATCH]
+                task = self.loop.create_task(self._send(queue, batch))
+                self._sending.add(task)
+                task.add_done_callback(self._sending.discard)
+
+    async def _send(self, queue: str, batch: Sequence[_Waiting]) -> None:
+        waiting = [each for each in batch if not each.enqueued.done()]
+        try:
+            driver = await self.driver()
+            answers = await driver.enqueue(queue, [each.job for each in waiting])
+        except DriverUnavailable as error:
+            for job, enqueued in waiting:
+                _refuse(enqueued, unavailable(error, [job.id]))
+        except asyncio.CancelledError:
+            for _, enqueued in waiting:
+                enqueued.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001 - each caller gets it
+            for _, enqueued in waiting:
+                _refuse(enqueued, error)
+        else:
+            for (_, enqueued), answer in zip(waiting, answers, strict=True):
+                if not enqueued.done():
+                    enqueued.set_result(answer)
+
+
+def unavailable(error: DriverUnavailable, ids: Sequence[str], done: str = "") -> DriverUnavailable:
+    """Return what a producer raises: ``error``, and the jobs whose fate it leaves unknown."""
+    named = f"job {ids[0]}" if len(ids) == 1 else f"{len(ids)} jobs"
+    told = DriverUnavailable(
+        f"{error}; {done}{named} may have got there or not:"
+        " to push again under the same id is safe",
+        ids,
+    )
+    told.__cause__ = error
+    return told
+
+
+def _refuse(enqueued: asyncio.Future[bool], error: Exception) -> None:
+    if not enqueued.done():
+        enqueued.set_exception(error)
+
+
+class Clients:
+    """The clients of one producer, by loop. After a fork, the parent's are left alone."""
+
+    def __init__(self) -> None:
+        self._by_loop: dict[asyncio.AbstractEventLoop, Client] = {}
+        self._pid = os.getpid()
+        self._inherited: list[object] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def current(self, url: str) -> Client:
+        """Return the running loop's client for ``url``, made if need be."""
+        if self._pid != os.getpid():
+            # To close or collect them would write to the parent's connections.
+            self._inherited.append(self._by_loop)
+            self._by_loop, self._pid = {}, os.getpid()
+        loop = asyncio.get_running_loop()
+        client = self._by_loop.get(loop)
+        if client is not None and client.url == url:
+            return client
+        if client is not None:  # the producer was connected elsewhere
+            task = loop.create_task(client.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        for known in [known for known in self._by_loop if known.is_closed()]:
+            del self._by_loop[known]
+        client = self._by_loop[loop] = Client(url, loop)
+        return client
+
+    def pop(self) -> Client | None:
+        """Forget the running loop's client, and return it."""
+        return self._by_loop.pop(asyncio.get_running_loop(), None)

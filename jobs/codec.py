@@ -1,0 +1,273 @@
+"""What stands between a job's attributes and JSON: one codec for each class, by pydantic.
+
+Built when the first job of a class is encoded or decoded (or by ``payload.prepare``), because only
+then the names in its annotations are sure to exist, and so that a producer which dispatches nothing
+never loads pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NotRequired,
+    Required,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreConfig, SchemaSerializer
+from typing_extensions import TypedDict  # typing's own does not do for pydantic before 3.12
+
+from queued.errors import CorruptPayload, InvalidJob, JobDefinitionError
+from queued.jobs.definition import RESERVED, SET_BY_QUEUED
+from queued.jobs.text import error_text, nearest, one_line
+
+if TYPE_CHECKING:
+    from queued.jobs.job import Job
+
+MAX_DEPTH = 100
+_MAX_PROBLEMS = 10
+_SKIPPED = frozenset((*SET_BY_QUEUED, "queue"))  # a job may carry these itself; they are no payload
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+_ANYTHING = (Any, object, dict, list, tuple)
+# As in the typed dict's own configuration, which holds for validation and for what is nested only.
+_SERIALIZATION = CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
+
+
+class Codec:
+    """Validates, writes and reads the fields of one Job class."""
+
+    def __init__(self, cls: type[Job]) -> None:
+        definition = cls.__queued__
+        self._class = cls
+        self._kind = cls.__name__
+        self._definition = definition
+        self._typed = definition.typed
+        self._names = frozenset(definition.fields)
+        self._validate_job = getattr(cls, "validate", None)
+        hints = _hints(cls)
+        # Like attributes without annotation, these hold whatever JSON can.
+        self._loose = frozenset(name for name, hint in hints.items() if _is_loose(hint))
+        adapter = _adapter(cls, hints)
+        self._validate_python = adapter.validator.validate_python
+        self._validate_json = adapter.validator.validate_json
+        self._to_json = SchemaSerializer(adapter.core_schema, _SERIALIZATION).to_json
+        self.header = b""
+        """The first line of payloads; empty until a job is dispatched for the first time."""
+
+    def dump(self, job: Job) -> bytes:
+        """Return a job's fields as JSON, of which ``load`` is sure to make the same job.
+
+        :raises InvalidJob: a value does not fit; the message names each field, and shows no value.
+        """
+        values = job.__dict__
+        if not self._typed or values.keys() != self._names:
+            values = self._public(job)
+        try:
+            valid = self._validate_python(values, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise InvalidJob(self._problems(error)) from None  # the cause would show values
+        if self._validate_job is not None:
+            valid = self._validated_by_user(job, valid)
+        if self._loose or not self._typed:
+            self._check_plain(valid)
+        try:
+            body = self._to_json(valid, by_alias=True, round_trip=True, warnings=False)
+        except Exception as error:  # noqa: BLE001 - whatever a serialiser of the user's raises
+            raise InvalidJob(self._unwritable(valid, error)) from None
+        try:
+            self._validate_json(body, by_alias=True, by_name=True)
+        except ValidationError as error:
+            problems = self._problems(error)
+            raise InvalidJob(f"{problems} when read back from what would be stored") from None
+        return body
+
+    def load(self, body: bytes) -> Job:
+        """Make a fresh job of what ``dump`` wrote. A RouteMQ-style ``__init__`` may raise its own.
+
+        :raises CorruptPayload: it does not fit the class.
+        """
+        try:
+            values: dict[str, Any] = self._validate_json(body, by_alias=True, by_name=True)
+        except ValidationError as error:
+            raise CorruptPayload(self._problems(error)) from None
+        except Exception as error:  # noqa: BLE001 - whatever a validator of the user's raises
+            raise CorruptPayload(f"{self._kind} cannot be read: {error_text(error)}") from None
+        if not self._typed:
+            return self._load_attributes(values)
+        if len(values) != len(self._names):
+            self._fill(values)
+        job = self._class.__new__(self._class)
+        if self._definition.private:
+            values.update(self._definition.fresh_private())
+        job.__dict__ = values
+        return job
+
+    def _load_attributes(self, values: dict[str, Any]) -> Job:
+        for name in values:
+            if name in RESERVED or name.startswith("_"):
+                shown = one_line(name, 80)
+                raise CorruptPayload(f"{self._kind}.{shown}: not an attribute that is stored")
+        job = self._class()
+        job.__dict__.update(values)
+        return job
+
+    def _fill(self, values: dict[str, Any]) -> None:
+        """Add the defaults of fields that were added since the job was dispatched."""
+        for name in self._names - values.keys():
+            default = self._definition.default(name)
+            if default is not MISSING:
+                values[name] = default
+
+    def _public(self, job: Job) -> dict[str, Any]:
+        values = {}
+        for name, value in job.__dict__.items():
+            if name.startswith("_") or name in _SKIPPED:
+                continue
+            if name in RESERVED:
+                hint = (
+                    "is set in the class, for all of its jobs" if name != "name" else "is reserved"
+                )
+                raise InvalidJob(f"{self._kind}.{name} {hint}; give the attribute another name")
+            values[name] = value
+        return values
+
+    def _validated_by_user(self, job: Job, valid: dict[str, Any]) -> dict[str, Any]:
+        """Call ``validate`` on a copy that holds the values as the worker will see them."""
+        copy = self._class.__new__(self._class)
+        copy.__dict__ = {**job.__dict__, **valid}
+        try:
+            cast("Any", copy).validate()
+        except ValueError as error:
+            said = one_line(str(error)) or type(error).__name__
+            raise InvalidJob(f"{self._kind}: {said}") from error
+        return self._public(copy)
+
+    def _check_plain(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if type(value) in _PLAIN or (name in self._names and name not in self._loose):
+                continue
+            problem = _not_plain(value, 0)
+            if problem is not None:
+                raise InvalidJob(
+                    f"{self._kind}.{name}: {problem} cannot be stored as it is; give the attribute"
+                    f" a type in the class ({name}: ...), or store text or an id"
+                )
+
+    def _unwritable(self, values: dict[str, Any], error: Exception) -> str:
+        where = self._kind
+        for name, value in values.items():
+            try:
+                self._to_json({name: value}, by_alias=True, round_trip=True, warnings=False)
+            except Exception as own:  # noqa: BLE001 - as above
+                where, error = f"{self._kind}.{name}", own
+                break
+        return f"{where}: cannot be written as JSON: {error_text(error, 200)}"
+
+    def _problems(self, error: ValidationError) -> str:
+        found = error.errors(include_url=False, include_context=False)
+        lines = [self._problem(problem) for problem in found[:_MAX_PROBLEMS]]
+        if len(found) > _MAX_PROBLEMS:
+            lines.append(f"and {len(found) - _MAX_PROBLEMS} more")
+        return "; ".join(lines)
+
+    def _problem(self, problem: Any) -> str:
+        location, kind = problem["loc"], problem["type"]
+        where = self._kind + "".join(
+            f"[{part}]" if isinstance(part, int) else f".{one_line(part, 80)}" for part in location
+        )
+        if kind == "extra_forbidden" and len(location) == 1:
+            return f"{where}: no such field{nearest(location[0], self._names)}"
+        said = one_line(problem["msg"], 300)
+        if kind in {"missing", "json_invalid"} or not location:
+            return f"{where}: {said}"
+        return f"{where}: {said} (got {type(problem['input']).__name__})"
+
+
+def _adapter(cls: type[Job], hints: dict[str, Any]) -> TypeAdapter[Any]:
+    """Return an adapter for a typed dict of the fields, which is what an instance's dict holds."""
+    definition = cls.__queued__
+    items: dict[str, Any] = {}
+    for name in definition.fields:
+        hint = hints[name]
+        written = getattr(cls, name, None)
+        if isinstance(written, FieldInfo):
+            hint = Annotated[hint, *written.metadata]
+        required = definition.typed and definition.default(name) is MISSING
+        items[name] = Required[hint] if required else NotRequired[hint]
+    fields = cast("Any", TypedDict(cls.__name__, items))  # type: ignore[operator]
+    fields.__pydantic_config__ = ConfigDict(
+        extra="forbid" if definition.typed else "allow",
+        val_json_bytes="base64",
+        ser_json_bytes="base64",
+        ser_json_inf_nan="constants",
+    )
+    try:
+        return TypeAdapter(fields)
+    except PydanticUserError as error:
+        said = one_line(str(error).partition("\n")[0])
+        raise JobDefinitionError(
+            f"{cls.__name__}: a field has a type that has no JSON: {said}"
+        ) from error
+
+
+def _hints(cls: type[Job]) -> dict[str, Any]:
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except NameError as error:
+        raise JobDefinitionError(
+            f'{cls.__name__}: an annotation names "{error.name}", which does not exist when the'
+            " program runs; define or import it at the top of the module, not under TYPE_CHECKING"
+        ) from error
+    for name in cls.__queued__.fields:
+        if hints[name] is ClassVar or get_origin(hints[name]) is ClassVar:
+            raise JobDefinitionError(f"{cls.__name__}.{name}: write ClassVar under its own name")
+    return {name: hints[name] for name in cls.__queued__.fields}
+
+
+def _is_loose(hint: Any) -> bool:
+    """Say whether a type admits anything at some place, and nothing elsewhere that JSON lacks."""
+    leaves = list(_leaves(hint))
+    return any(leaf in _ANYTHING for leaf in leaves) and all(
+        leaf in _ANYTHING or leaf in _PLAIN for leaf in leaves
+    )
+
+
+def _leaves(hint: Any) -> Iterator[Any]:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        arguments = arguments[:1]
+    if arguments and origin is not Literal:
+        for argument in arguments:
+            yield from _leaves(argument)
+    else:
+        yield hint
+
+
+def _not_plain(value: Any, depth: int) -> str | None:
+    """Say what in a value JSON cannot hold without changing its type; None: nothing."""
+    if value is None or isinstance(value, str | int | float):
+        return None
+    if depth > MAX_DEPTH:
+        return f"data nested more than {MAX_DEPTH} deep"
+    inner: Iterable[Any]
+    if isinstance(value, list | tuple):
+        inner = value
+    elif isinstance(value, dict):
+        odd = next((key for key in value if not isinstance(key, str)), "")
+        if not isinstance(odd, str):
+            return f"a dict with a key of type {type(odd).__name__}"
+        inner = value.values()
+    else:
+        return f"a value of type {type(value).__name__}"
+    return next(filter(None, (_not_plain(each, depth + 1) for each in inner)), None)

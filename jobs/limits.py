@@ -1,0 +1,89 @@
+"""How often and how long a job may run: what flag, class, queue and defaults say, resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from queued.jobs.backoff import Backoff
+from queued.units import parse_duration
+
+MAX_TRIES = 3
+TIMEOUT = 60.0
+MAX_CRASHES = 3
+"""A job fails after that many crashes while it ran alone; they are counted apart from its tries."""
+
+
+class Level(Protocol):
+    """What one level says: a job class, a queue (its defaults merged) or flags. None: nothing.
+
+    Times are seconds or text such as ``5m``; a timeout of 0 means none; ``backoff`` is whatever
+    ``Backoff.parse`` takes.
+    """
+
+    @property
+    def max_tries(self) -> int | None: ...
+    @property
+    def timeout(self) -> float | str | None: ...
+    @property
+    def retry_after(self) -> float | str | None: ...
+    @property
+    def backoff(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """A ``Level`` by itself, for queues and flags."""
+
+    max_tries: int | None = None
+    timeout: float | str | None = None
+    retry_after: float | str | None = None
+    backoff: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds for one job class on one queue. Times are seconds; a timeout of None is none."""
+
+    max_tries: int = MAX_TRIES
+    timeout: float | None = TIMEOUT
+    backoff: Backoff = field(default_factory=Backoff)
+    max_crashes: int = MAX_CRASHES
+
+    def delay(self, tries: int) -> float:
+        """Return the seconds before the run that follows ``tries`` charged tries."""
+        return self.backoff.delay(tries)
+
+
+_SILENT = PoolLimits()
+
+
+def resolve(job: Level, pool: Level = _SILENT, flags: Level = _SILENT) -> Limits:
+    """Return the limits of a job class: a flag wins, then the class, then the queue.
+
+    The first level that says anything about delays decides them; there, ``backoff`` wins over
+    ``retry_after``. Without any, a job has 3 tries of 60 s with no delay between them.
+
+    :raises ValueError: a duration or a backoff is malformed.
+    """
+    levels = (flags, job, pool)
+    max_tries = _first(levels, "max_tries", MAX_TRIES)
+    timeout = parse_duration(_first(levels, "timeout", TIMEOUT))
+    return Limits(max_tries=max_tries, timeout=timeout or None, backoff=_backoff(levels))
+
+
+def _first(levels: Sequence[Level], setting: str, fallback: Any) -> Any:
+    for level in levels:
+        value = getattr(level, setting)
+        if value is not None:
+            return value
+    return fallback
+
+
+def _backoff(levels: Sequence[Level]) -> Backoff:
+    for level in levels:
+        value = level.backoff if level.backoff is not None else level.retry_after
+        if value is not None:
+            return Backoff.parse(value)
+    return Backoff()

@@ -1,0 +1,238 @@
+"""What a run's end means: one settlement for the back-end, and the words for people.
+
+Deciding is pure: it reads what the worker knows and moves nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from queued.drivers import base
+from queued.drivers.states import Charge
+from queued.errors import CorruptPayload, JobCrashed, JobTimeout, UnknownJob
+from queued.jobs.frames import is_ours
+from queued.jobs.limits import Limits
+from queued.jobs.payload import job_name
+from queued.jobs.text import error_text, one_line, safe_lines
+from queued.units import format_duration, parse_duration
+
+MAX_NOTE = 500
+"""Bytes of a note: one for each run is kept beside the job."""
+MAX_TRACEBACK = 16 * 1024
+"""Characters of a stored traceback; its first and last lines are kept."""
+HOOK_AFTER = 60.0
+"""Seconds after which any worker may run a ``failed()`` that the failing worker did not."""
+
+
+class Retry(Exception):
+    """Raised by a job to be run again: ``raise Retry("rate limited", in_=60)``.
+
+    It costs a try like an error does, so that no job goes round for ever: on the last one the job
+    fails. ``in_`` is seconds, ``"5m"`` or a timedelta; None leaves it to the backoff.
+    """
+
+    def __init__(self, reason: str = "", *, in_: float | str | timedelta | None = None) -> None:
+        if not isinstance(reason, str):
+            raise TypeError(f"write Retry(in_={reason!r}); what comes first is the reason, as text")
+        self.reason = reason
+        seconds = in_.total_seconds() if isinstance(in_, timedelta) else in_
+        self.in_ = None if seconds is None else parse_duration(seconds)
+        super().__init__(reason)
+
+
+class Fail(Exception):
+    """Raised by a job that need not be tried again: ``raise Fail("no such customer")``."""
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Outcome(StrEnum):
+    """How one attempt ended; the values are those of the metrics' label."""
+
+    SUCCEEDED = "succeeded"
+    RETRIED = "retried"
+    FAILED = "failed"
+    """It was the last: the job failed."""
+    TIMED_OUT = "timed_out"
+    """Whether it is run again or not."""
+    RELEASED = "released"
+    """Handed back, and not charged: shutdown, or a neighbour's kill."""
+    LOST = "lost"
+    """Its worker or host died."""
+
+
+class Decision(NamedTuple):
+    """What to tell the back-end, the metrics and the log."""
+
+    settlement: base.Settlement
+    outcome: Outcome
+    error: str = ""
+    """``ValueError: boom``, on one line."""
+    message: str = ""
+    """A sentence for the log; empty for a success."""
+
+
+def decide(
+    reservation: base.Reservation,
+    error: BaseException | None,
+    limits: Limits,
+    *,
+    worker: str,
+    hook: bool,
+    now: float,
+    timed_out: bool = False,
+) -> Decision:
+    """Return what becomes of a job after a run that ended with ``error`` (None: it returned).
+
+    A run that was cancelled for its ``timeout`` is charged as a timeout however it ended after:
+    what swallowed the cancellation may have been half done. ``hook``: the class has a ``failed()``;
+    ``now`` is wall-clock time in seconds, for the record only.
+    """
+    if error is None and not timed_out:
+        return Decision(base.Ack(reservation.id, reservation.fence), Outcome.SUCCEEDED)
+
+    job = job_name(reservation.payload) or "?"
+    charge = Charge.TIMEOUT if timed_out else Charge.ERROR
+    tries = reservation.counts.tries + 1
+    run = reservation.counts.runs + 1
+    said = _said(error, job, limits, timed_out=timed_out)
+    reason = _reason(error, tries, limits, timed_out=timed_out)
+    where: dict[str, Any] = {"at": now, "error": said, "worker": worker}
+
+    if reason is None:
+        outcome = Outcome.TIMED_OUT if timed_out else Outcome.RETRIED
+        delay = limits.delay(tries)
+        if isinstance(error, Retry) and error.in_ is not None:
+            delay = error.in_
+        settlement: base.Settlement = base.Retry(
+            reservation.id, reservation.fence, delay, charge, note(outcome, run=run, **where)
+        )
+        when = f"runs again in {format_duration(delay)}" if delay else "runs again at once"
+        message = f"{_short(job)} {when} (try {tries} of {limits.max_tries}): {said}"
+        return Decision(settlement, outcome, said, message)
+
+    outcome = Outcome.TIMED_OUT if timed_out else Outcome.FAILED
+    failure = error if error is not None else JobTimeout(said)
+    settlement = base.Fail(
+        reservation.id,
+        reservation.fence,
+        charge,
+        record(kind=_kind(failure), trace=trace(failure), job=job, reason=reason, **where),
+        note(outcome, run=run, **where),
+        HOOK_AFTER if hook and not isinstance(failure, UnknownJob | CorruptPayload) else None,
+    )
+    after = f"after {tries} tries" if tries > 1 else "on its first try"
+    return Decision(settlement, outcome, said, f"{_short(job)} failed {after}: {said}")
+
+
+def note(outcome: Outcome, *, at: float, error: str, worker: str, run: int) -> bytes:
+    """Return the note of one run, at most ``MAX_NOTE`` bytes; the error is cut to fit."""
+    values = {
+        "at": round(at, 3),
+        "outcome": outcome.value,
+        "error": "",
+        "worker": worker,
+        "run": run,
+    }
+    room = MAX_NOTE - len(_json(values))
+    text = one_line(error, room)
+    while (over := len(_json(text)) - 2 - room) > 0:  # what JSON escapes, and what is not ASCII
+        text = text[: -max(1, over // 4) - 1] + "…"
+    values["error"] = text
+    return _json(values)
+
+
+def record(
+    *, error: str, kind: str, trace: str, at: float, worker: str, job: str, reason: str
+) -> bytes:
+    """Return the record of a failure, all of it text.
+
+    ``reason`` is why there was no further try: ``max_tries``, ``timed_out``, ``fail`` (the job said
+    so), ``unknown_job`` or ``corrupt_payload``; the janitor's records also have ``crashed``.
+    """
+    return _json(
+        {
+            "error": one_line(error),
+            "type": kind,
+            "traceback": trace,
+            "at": round(at, 3),
+            "worker": worker,
+            "job": one_line(job, 200),
+            "reason": reason,
+        }
+    )
+
+
+def exception_of(stored: bytes) -> Exception:
+    """Return an exception for a ``failed()`` that runs elsewhere than the job did.
+
+    No class is ever looked up by a stored name: a timeout is a ``JobTimeout``, a crash is a
+    ``JobCrashed``, and anything else a ``Fail`` with the error's text.
+    """
+    try:
+        values = json.loads(stored)
+        kind, error = str(values["type"]).rpartition(".")[2], str(values["error"])
+    except (ValueError, TypeError, KeyError):
+        return Fail("the record of the failure cannot be read")
+    known = {"JobCrashed": JobCrashed, "JobTimeout": JobTimeout}.get(kind)
+    return known(error.removeprefix(f"{kind}: ")) if known else Fail(error)
+
+
+def trace(error: BaseException) -> str:
+    """Return an exception's traceback as text, from the user's own code on, cut in the middle."""
+    start = error.__traceback__
+    frames = start
+    while frames is not None and is_ours(frames.tb_frame):
+        frames = frames.tb_next
+    try:
+        lines = traceback.format_exception(type(error), error, frames or start)
+        text = safe_lines("".join(lines))
+    except Exception as problem:  # noqa: BLE001 - the user's exception may fail to print itself
+        return f"{error_text(error)} (the traceback cannot be printed: {error_text(problem)})"
+    if len(text) > MAX_TRACEBACK:
+        head = MAX_TRACEBACK // 8
+        text = f"{text[:head]}\n… cut …\n{text[head + 9 - MAX_TRACEBACK :]}"
+    return text
+
+
+def _reason(
+    error: BaseException | None, tries: int, limits: Limits, *, timed_out: bool
+) -> str | None:
+    """Say why there is no further try; None: there is one."""
+    match error:
+        case UnknownJob():
+            return "unknown_job"
+        case CorruptPayload():
+            return "corrupt_payload"
+        case Fail():
+            return "fail"
+    if tries >= limits.max_tries:
+        return "timed_out" if timed_out else "max_tries"
+    return None
+
+
+def _said(error: BaseException | None, job: str, limits: Limits, *, timed_out: bool) -> str:
+    if timed_out and not isinstance(error, Fail | Retry | JobTimeout):
+        limit = f" of {format_duration(limits.timeout)}" if limits.timeout else ""
+        return f"JobTimeout: {_short(job)} ran longer than its timeout{limit}"
+    assert error is not None  # nothing to say of a success
+    return error_text(error)
+
+
+def _kind(error: BaseException) -> str:
+    kind = type(error)
+    return one_line(f"{kind.__module__}.{kind.__qualname__}", 200)
+
+
+def _short(job: str) -> str:
+    return one_line(job.rpartition(".")[2], 100)
+
+
+def _json(values: Any) -> bytes:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,252 @@
+"""``Queue``: the producer, and the verbs that go with it.
+
+Queue.push → payload.encode → client → driver.enqueue
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from queued.drivers.base import ID_PATTERN, MAX_BATCH, QUEUE_PATTERN, NewJob, QueueStats
+from queued.environment import find_connection, normalise
+from queued.errors import DriverUnavailable, InvalidJob
+from queued.jobs import payload
+from queued.jobs.client import Client, Clients, unavailable
+from queued.jobs.ids import new_id, new_ids
+from queued.jobs.job import Job
+from queued.units import parse_duration
+
+if TYPE_CHECKING:
+    from queued.jobs.sync import SyncQueue
+
+DEFAULT_QUEUE = "default"
+
+Delay = float | str | timedelta
+"""Seconds, ``"5m"`` or a timedelta."""
+
+
+class Receipt(NamedTuple):
+    """What the back-end acknowledged. ``enqueued`` is False if a job of that id was there."""
+
+    id: str
+    enqueued: bool
+
+
+class Parcel(NamedTuple):
+    """An encoded job and where it goes."""
+
+    queue: str
+    job: NewJob
+
+
+class Queue:
+    """A producer: it enqueues jobs and says how many wait.
+
+    It may be used from any number of event loops, threads and forked processes; each loop has its
+    own connection, opened at the first use and closed with the loop. The back-end is that of
+    ``connect``, else of QUEUE_CONNECTION, else of queue.yaml, looked up once.
+    """
+
+    def __init__(self, url: str | None = None) -> None:
+        self._url: str | None = None
+        self._clients = Clients()
+        if url is not None:
+            self.connect(url)
+
+    def connect(self, url: str) -> None:
+        """Use the back-end at ``url`` from now on. It connects at the first use.
+
+        :raises ConfigError: it is no URL.
+        """
+        self._url = normalise(url, Path.cwd())
+
+    @cached_property
+    def sync(self) -> SyncQueue:
+        """The same verbs for code without an event loop; they block."""
+        from queued.jobs.sync import SyncQueue  # noqa: PLC0415 - asynchronous programs never need it
+
+        return SyncQueue(self)
+
+    async def push(
+        self,
+        job: Job,
+        queue: str | None = None,
+        delay: Delay = 0,
+        id: str | None = None,  # noqa: A002 - the receipt's word
+    ) -> Receipt:
+        """Enqueue a job, and return once the back-end has acknowledged it.
+
+        :param queue: where to; None: the queue of its class, else ``default``.
+        :param delay: how long to wait before it may run: seconds, ``"5m"`` or a timedelta.
+        :param id: None for a new one; to push twice under one id enqueues one job.
+        :raises InvalidJob: a field is wrong; nothing was enqueued.
+        :raises DriverUnavailable: the back-end cannot be reached; its ``ids`` name this job.
+        """
+        return await self.send(self.pack(job, queue, delay, id))
+
+    async def later(
+        self,
+        delay: Delay,
+        job: Job,
+        queue: str | None = None,
+        id: str | None = None,  # noqa: A002 - the receipt's word
+    ) -> Receipt:
+        """Enqueue a job that may run after ``delay``. The rest is as for ``push``."""
+        return await self.push(job, queue, delay, id)
+
+    async def bulk(
+        self,
+        jobs: Iterable[Job],
+        queue: str | None = None,
+        delay: Delay = 0,
+        ids: Sequence[str] | None = None,
+    ) -> list[Receipt]:
+        """Enqueue many jobs, a thousand in a round trip; return their receipts in order.
+
+        All are validated before the first is sent. Each thousand for a queue is enqueued whole or
+        not at all.
+
+        :param ids: one for each job, if you want to be able to repeat the call safely.
+        :raises InvalidJob: a job is wrong; the message has its index. Nothing was enqueued.
+        :raises DriverUnavailable: the back-end failed on the way; its ``ids`` name the jobs that
+            were not acknowledged.
+        """
+        every = list(jobs)
+        parcels: list[Parcel] = []
+        for start in range(0, len(every), MAX_BATCH):
+            parcels += self.pack_all(every, queue, delay, ids, slice(start, start + MAX_BATCH))
+            await asyncio.sleep(0)  # a million jobs take seconds to encode
+        return await self.send_all(parcels)
+
+    async def size(self, queue: str = DEFAULT_QUEUE) -> int:
+        """Return how many jobs wait: ready and scheduled.
+
+        :raises DriverUnavailable: the back-end cannot be reached.
+        """
+        return (await self.stats(queue)).size
+
+    async def stats(self, queue: str = DEFAULT_QUEUE) -> QueueStats:
+        """Return a queue's counts by state and the age of its oldest jobs.
+
+        :raises DriverUnavailable: the back-end cannot be reached.
+        """
+        name = _checked_queue(queue)
+        driver = await self._client().driver()
+        return (await driver.stats([name]))[name]
+
+    async def close(self) -> None:
+        """Close the running loop's connection, once what is on its way has been acknowledged."""
+        client = self._clients.pop()
+        if client is not None:
+            await client.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    # In two halves, so that a job is read in the thread that made it: the sync verbs need that.
+    def pack(self, job: Job, queue: str | None, delay: Delay, job_id: str | None) -> Parcel:
+        """Validate and encode a job."""
+        encoded = payload.encode(job)
+        name = _checked_queue(queue or job.queue or DEFAULT_QUEUE)
+        chosen = new_id() if job_id is None else _checked_id(job_id)
+        return Parcel(name, NewJob(chosen, encoded, _seconds(delay)))
+
+    def pack_all(
+        self,
+        jobs: Sequence[Job],
+        queue: str | None,
+        delay: Delay,
+        ids: Sequence[str] | None,
+        part: slice = slice(None),
+    ) -> list[Parcel]:
+        """Validate and encode jobs, or a part of them; an error names the index."""
+        if ids is not None and len(ids) != len(jobs):
+            raise InvalidJob(f"bulk got {len(jobs)} jobs and {len(ids)} ids")
+        numbers = range(len(jobs))[part]
+        chosen = ids[part] if ids is not None else new_ids(len(numbers))
+        parcels = []
+        for number, job_id in zip(numbers, chosen, strict=True):
+            try:
+                parcels.append(self.pack(jobs[number], queue, delay, job_id))
+            except InvalidJob as error:
+                raise type(error)(f"jobs[{number}]: {error}") from error.__cause__
+        return parcels
+
+    async def send(self, parcel: Parcel) -> Receipt:
+        """Enqueue one packed job, together with all others of this turn of the loop."""
+        enqueued = await self._client().enqueue(parcel.queue, parcel.job)
+        return Receipt(parcel.job.id, enqueued)
+
+    async def send_all(self, parcels: Sequence[Parcel]) -> list[Receipt]:
+        """Enqueue packed jobs queue by queue, ``MAX_BATCH`` at a time."""
+        by_queue: dict[str, list[int]] = {}
+        for index, parcel in enumerate(parcels):
+            by_queue.setdefault(parcel.queue, []).append(index)
+        receipts: dict[int, Receipt] = {}
+        client = self._client()
+        for name, indexes in by_queue.items():
+            for start in range(0, len(indexes), MAX_BATCH):
+                batch = indexes[start : start + MAX_BATCH]
+                try:
+                    driver = await client.driver()
+                    answers = await driver.enqueue(name, [parcels[index].job for index in batch])
+                except DriverUnavailable as error:
+                    left = [p.job.id for i, p in enumerate(parcels) if i not in receipts]
+                    done = f"{len(receipts)} of {len(parcels)} jobs were acknowledged; "
+                    raise unavailable(error, left, done) from error
+                for index, enqueued in zip(batch, answers, strict=True):
+                    receipts[index] = Receipt(parcels[index].job.id, enqueued)
+        return [receipts[index] for index in range(len(parcels))]
+
+    def _client(self) -> Client:
+        if self._url is None:
+            self._url, _ = find_connection(os.environ, Path.cwd())
+        return self._clients.current(self._url)
+
+
+queue = Queue()
+"""The producer of the program, used by ``dispatch``."""
+_program = queue
+
+
+async def dispatch(
+    job: Job,
+    *,
+    queue: str | None = None,
+    delay: Delay = 0,
+    id: str | None = None,  # noqa: A002 - the receipt's word
+) -> Receipt:
+    """Enqueue a job with the program's producer: see ``Queue.push``."""
+    return await _program.push(job, queue, delay, id)
+
+
+def _checked_queue(name: str) -> str:
+    if not isinstance(name, str) or not QUEUE_PATTERN.fullmatch(name):
+        raise InvalidJob(
+            f"expected a queue's name of up to 64 letters, digits and _.:-, got {name!r}"
+        )
+    return name
+
+
+def _checked_id(job_id: str) -> str:
+    if not isinstance(job_id, str) or not ID_PATTERN.fullmatch(job_id):
+        raise InvalidJob(f"expected an id of up to 64 letters, digits and _.:-, got {job_id!r}")
+    return job_id
+
+
+def _seconds(delay: Delay) -> float:
+    if isinstance(delay, timedelta):
+        delay = delay.total_seconds()
+    try:
+        return parse_duration(delay) if delay else 0.0
+    except ValueError as error:
+        raise InvalidJob(f"delay: {error}") from None

@@ -1,0 +1,162 @@
+"""``queue.sync``: the producer's verbs for code that has no event loop.
+
+One thread with a loop of its own serves all threads of a process; a forked process starts its own.
+The thread is a daemon, and is closed in order when the program ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from queued.drivers.base import QueueStats
+from queued.jobs.job import Job
+from queued.jobs.queue import DEFAULT_QUEUE, Delay, Queue, Receipt
+
+CLOSE_WITHIN = 2.0
+"""Seconds that the end of a program waits for connections to be closed."""
+
+T = TypeVar("T")
+
+
+class SyncQueue:
+    """``push``, ``later``, ``bulk``, ``size`` and ``stats`` as plain calls, which block.
+
+    They work in every thread, also in one whose event loop is running (which they block meanwhile:
+    there, await the asynchronous verbs). A call that is interrupted is given up; whether its job
+    was enqueued is then unknown.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def push(
+        self,
+        job: Job,
+        queue: str | None = None,
+        delay: Delay = 0,
+        id: str | None = None,  # noqa: A002 - the receipt's word
+    ) -> Receipt:
+        """Enqueue a job: see ``Queue.push``."""
+        parcel = self._queue.pack(job, queue, delay, id)
+        return _portal().call(self._queue.send, parcel)
+
+    dispatch = push
+
+    def later(
+        self,
+        delay: Delay,
+        job: Job,
+        queue: str | None = None,
+        id: str | None = None,  # noqa: A002 - the receipt's word
+    ) -> Receipt:
+        """Enqueue a job that may run after ``delay``: see ``Queue.later``."""
+        return self.push(job, queue, delay, id)
+
+    def bulk(
+        self,
+        jobs: Iterable[Job],
+        queue: str | None = None,
+        delay: Delay = 0,
+        ids: Sequence[str] | None = None,
+    ) -> list[Receipt]:
+        """Enqueue many jobs: see ``Queue.bulk``."""
+        parcels = self._queue.pack_all(list(jobs), queue, delay, ids)
+        return _portal().call(self._queue.send_all, parcels)
+
+    def size(self, queue: str = DEFAULT_QUEUE) -> int:
+        """Return how many jobs wait: see ``Queue.size``."""
+        return _portal().call(self._queue.size, queue)
+
+    def stats(self, queue: str = DEFAULT_QUEUE) -> QueueStats:
+        """Return a queue's counts by state: see ``Queue.stats``."""
+        return _portal().call(self._queue.stats, queue)
+
+    def close(self) -> None:
+        """Close this producer's connection. A later call opens it again."""
+        _portal().call(self._queue.close)
+
+
+class Portal:
+    """A thread that runs an event loop for callers in other threads."""
+
+    def __init__(self) -> None:
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="queued-sync", daemon=True
+        )
+        self._thread.start()
+        self._loop, self._stop = started.result()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """Run a coroutine function in the portal's loop, and return what it returns."""
+        if threading.current_thread() is self._thread:
+            raise RuntimeError("queue.sync was called from its own thread: await the verbs there")
+        answer = asyncio.run_coroutine_threadsafe(function(*arguments), self._loop)
+        try:
+            return answer.result()
+        except BaseException:
+            answer.cancel()  # after a KeyboardInterrupt nobody waits for it; else it does nothing
+            raise
+
+    def close(self) -> None:
+        """End the loop, which closes its connections, and wait a moment for it."""
+        if self.alive:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(CLOSE_WITHIN)
+
+    def _run(self, started: Future[Any]) -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    async def _serve(self, started: Future[Any]) -> None:
+        stop = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stop))
+        await stop.wait()
+
+
+class _Process:
+    """The portal of a process, made at its first use."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.portal: Portal | None = None
+
+
+_process = _Process()
+
+
+def _portal() -> Portal:
+    process = _process
+    with process.lock:
+        if process.portal is None or not process.portal.alive:
+            process.portal = Portal()
+        return process.portal
+
+
+def _after_fork() -> None:
+    # The thread stayed in the parent, and another one may have held the lock.
+    global _process  # noqa: PLW0603 - one for each process
+    _process = _Process()
+
+
+def _at_exit() -> None:
+    if _process.portal is not None:
+        _process.portal.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

@@ -1,0 +1,160 @@
+"""A job as people and programs read it: fields, history and failure, nothing secret in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from queued.cli.output import console, moment, print_fields, print_table
+from queued.drivers.base import Counts, FailedJob, JobInfo
+from queued.jobs.payload import body_text, job_name
+from queued.jobs.text import one_line, safe_lines
+
+
+def parsed(raw: bytes) -> Any:
+    """Return stored JSON, or its text where it is none."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw.decode(errors="backslashreplace")
+
+
+def history_of(raw: bytes) -> list[dict[str, Any]]:
+    """Return the notes of a job's runs, oldest first."""
+    notes = [parsed(line) for line in raw.splitlines() if line]
+    return [note if isinstance(note, dict) else {"error": str(note)} for note in notes]
+
+
+def counts_of(counts: Counts) -> dict[str, int]:
+    """Return what became of a job's earlier runs."""
+    return {"tries": counts.tries, "runs": counts.runs, **counts._asdict()}
+
+
+def as_json(info: JobInfo) -> dict[str, Any]:
+    """Return all that is known of a job, as plain data."""
+    failed = info.failed
+    return {
+        "id": info.id,
+        "queue": info.queue,
+        "state": info.state.value,
+        "job": job_name(info.payload),
+        "payload": _payload(info.payload),
+        "enqueued_at": info.enqueued_at,
+        "ready_at": info.ready_at,
+        "due_at": info.due_at,
+        "reserved_at": info.reserved_at,
+        "owner": info.owner,
+        "counts": counts_of(info.counts),
+        "history": history_of(info.history),
+        "failed": failed and failure_json(failed),
+    }
+
+
+def failure_json(failed: FailedJob) -> dict[str, Any]:
+    """Return a failed job as plain data."""
+    return {
+        "id": failed.id,
+        "queue": failed.queue,
+        "job": job_name(failed.payload),
+        "payload": _payload(failed.payload),
+        "failed_at": failed.failed_at,
+        "enqueued_at": failed.enqueued_at,
+        "counts": counts_of(failed.counts),
+        "history": history_of(failed.history),
+        "record": parsed(failed.record),
+        "hook_pending": failed.hook_pending,
+    }
+
+
+def print_job(info: JobInfo) -> None:
+    """Print all that is known of a job."""
+    print_fields(
+        [
+            ("id", info.id),
+            ("job", job_name(info.payload) or "(not a payload of queued)"),
+            ("queue", info.queue),
+            ("state", info.state.value),
+            ("payload", body_text(info.payload)),
+            ("size", f"{len(info.payload)} bytes"),
+            ("enqueued", moment(info.enqueued_at)),
+            ("ready", moment(info.ready_at)),
+            ("due", moment(info.due_at)),
+            ("reserved", moment(info.reserved_at)),
+            ("owner", info.owner),
+            ("runs", _counts_text(info.counts)),
+            ("failed", moment(info.failed.failed_at) if info.failed else None),
+        ]
+    )
+    print_history(info.history)
+    if info.failed:
+        print_failure(info.failed)
+
+
+def print_history(raw: bytes) -> None:
+    """Print one line for each run that is over."""
+    notes = history_of(raw)
+    if not notes:
+        return
+    click.echo()
+    rows = [
+        (
+            note.get("run", ""),
+            moment(note.get("at")) or "",
+            note.get("outcome", ""),
+            note.get("worker", ""),
+            note.get("error", ""),
+        )
+        for note in notes
+    ]
+    print_table(("run", "ended", "outcome", "worker", "error"), rows, right=("run",))
+
+
+def print_failure(failed: FailedJob) -> None:
+    """Print why a job failed, with its traceback."""
+    click.echo()
+    record = parsed(failed.record)
+    if not isinstance(record, dict):
+        print_fields([("record", record)])
+        return
+    trace = str(record.pop("traceback", "") or "")
+    shown = [(name, _scalar(value)) for name, value in record.items() if name != "at"]
+    if failed.hook_pending:
+        shown.append(("hook", "failed() has not run yet"))
+    print_fields(shown)
+    if trace:
+        click.echo()
+        console().print(safe_lines(trace).rstrip(), soft_wrap=True)
+
+
+def error_of(failed: FailedJob) -> str:
+    """Return a failed job's error on one line."""
+    record = parsed(failed.record)
+    text = record.get("error", "") if isinstance(record, dict) else record
+    return one_line(str(text), 200)
+
+
+def _payload(payload: bytes) -> Any:
+    """Return the fields with secret-looking ones hidden."""
+    text = body_text(payload)
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _counts_text(counts: Counts) -> str:
+    named = {
+        "error": counts.errors,
+        "timeout": counts.timeouts,
+        "crash": counts.crashes,
+        "lost": counts.lost,
+        "released": counts.releases,
+    }
+    ends = ", ".join(f"{name} {count}" for name, count in named.items() if count)
+    return f"{counts.runs} ({ends})" if ends else str(counts.runs)
+
+
+def _scalar(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,98 @@
+"""Options that several commands have, and where they find the back-end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from queued.environment import DEFAULT_CONFIG
+from queued.errors import ConfigError
+
+if TYPE_CHECKING:
+    from queued.config.load import LoadedConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    envvar="QUEUED_CONFIG",
+    default=DEFAULT_CONFIG,
+    show_default="$QUEUED_CONFIG, else ./queue.yaml",
+    metavar="FILE",
+    help="The queue.yaml.",
+)
+connection_option = click.option(
+    "--connection", metavar="URL", help="The back-end; wins over QUEUE_CONNECTION and queue.yaml."
+)
+queue_option = click.option("--queue", metavar="QUEUE", help="Only this queue.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+
+
+def backend_options(command: F) -> F:
+    """Give a command ``--config``, ``--connection`` and ``--json``."""
+    return config_option(connection_option(json_option(command)))
+
+
+def example(*lines: str) -> str:
+    """Return the epilog of a command: how it is typed."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, given as a number or as ``30s``, ``5m``."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        from queued.units import parse_duration  # noqa: PLC0415 - only where it is used
+
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def load_config(config: Path, connection: str | None = None) -> LoadedConfig:
+    """Load queue.yaml for a command.
+
+    :raises ConfigError: it is wrong or missing.
+    """
+    from queued.config.load import load  # noqa: PLC0415 - pydantic takes 100 ms to import
+
+    return load(config, connection=connection)
+
+
+def find_url(config: Path, connection: str | None) -> str:
+    """Return the back-end for a command that needs nothing else of queue.yaml.
+
+    :raises ConfigError: nothing names one, or what does is wrong.
+    """
+    from queued.environment import connection_from, find_connection, normalise  # noqa: PLC0415
+
+    if connection:
+        return normalise(connection, Path.cwd())
+    named = connection_from(os.environ)
+    if named:
+        return named[0]
+    if not config.exists():
+        hint = "name another with -c, or a back-end with --connection"
+        raise ConfigError([f"{config}: no such file; {hint}"])
+    return find_connection({**os.environ, "QUEUED_CONFIG": str(config)}, Path.cwd())[0]
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Return whether to go on: asked at a terminal, unless ``--yes`` was given."""
+    if yes or not sys.stdin.isatty():
+        return True
+    return click.confirm(question, err=True)

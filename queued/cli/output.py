@@ -1,0 +1,102 @@
+"""What commands print: tables for people, JSON for programs, and nothing that drives a terminal.
+
+rich leaves colours out where there is no terminal, and where NO_COLOR is set.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from queued.units import format_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_STYLES = {
+    "running": "green",
+    "succeeded": "green",
+    "ready": "cyan",
+    "scheduled": "blue",
+    "reserved": "green",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "retried": "yellow",
+    "released": "yellow",
+    "backoff": "red",
+    "lost": "red",
+    "failed": "red",
+    "fatal": "bold red",
+    "timed_out": "red",
+}
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs, one document."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def console() -> Console:
+    """Return rich's console on standard output; what is not a terminal has no width to fit."""
+    from rich.console import Console  # noqa: PLC0415 - 60 ms, only where something is drawn
+
+    width = None if sys.stdout.isatty() else 10_000
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
+) -> None:
+    """Print rows under their columns; those of ``right`` are aligned as numbers are."""
+    from rich.table import Table  # noqa: PLC0415 - see console
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(styled(value) for value in row))
+    console().print(table)
+
+
+def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
+    """Print names and values, one a line; a value of None is left out."""
+    known = [(name, value) for name, value in fields if value is not None]
+    width = max((len(name) for name, _ in known), default=0)
+    out = console()
+    for name, value in known:
+        out.print(_text(f"{name:<{width}}  ", "bold"), styled(value), sep="", soft_wrap=True)
+
+
+def styled(value: Any) -> Text:
+    """Return a value as text, safe to print, coloured if it is the name of a state."""
+    from queued.jobs.text import one_line  # noqa: PLC0415 - see console
+
+    text = one_line(str(value), 10_000)
+    return _text(text, _STYLES.get(text, ""))
+
+
+def _text(text: str, style: str = "") -> Text:
+    from rich.text import Text  # noqa: PLC0415 - see console
+
+    return Text(text, style=style)
+
+
+def moment(timestamp: float | None) -> str | None:
+    """Return a time of the back-end's clock for people: local time, and how long from now."""
+    if timestamp is None:
+        return None
+    local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+    away = timestamp - time.time()
+    distance = format_duration(abs(away))
+    return f"{local} ({f'in {distance}' if away > 0 else f'{distance} ago'})"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return ``1 job``, ``2 jobs``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

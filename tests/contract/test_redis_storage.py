@@ -1,0 +1,325 @@
+"""How the Redis driver stores: its keys, its ids, its bounds, and what it costs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob
+from queued.drivers.redis import RedisDriver
+from queued.drivers.redis.codec import pack_id, unpack_id
+from queued.drivers.redis.driver import is_too_old
+from queued.drivers.redis.scripts import scripts
+from queued.errors import ConfigError, DriverUnavailable
+from tests.contract.backends import unavailable
+from tests.contract.redis_steps import (
+    SERVERS,
+    driver_of_server,  # noqa: F401 - a fixture
+    fresh_server,  # noqa: F401 - a fixture
+    opened,
+    operator_client,  # noqa: F401 - a fixture
+    start,
+)
+from tests.contract.servers import Server, free_port, running
+from tests.contract.steps import (
+    ME,
+    OTHER,
+    Q,
+    ack,
+    drain,
+    fail,
+    failed_job,
+    hold,
+    ids,
+    info,
+    names,
+    notes,
+    push,
+    release,
+    reserve,
+    retry,
+    settle,
+)
+
+PAYLOAD = b'{"v":1,"job":"app.jobs.SendEmail"}\n' + b"x" * 100
+MOST_BYTES = 300
+HISTORY = 65536
+
+
+# keys
+
+
+@pytest.mark.parametrize("query", ["", "?prefix=shop"])
+async def test_all_keys_of_a_queue_share_its_hash_tag(
+    server: Server, admin: redis.Redis, query: str
+) -> None:
+    async with opened(server.url + query) as driver:
+        await everything(driver)
+    prefix = query.partition("=")[2] or "queued"
+    keys = {key.decode() for key in admin.scan_iter()}
+    assert f"{prefix}:queues" in keys
+    of_queue = keys - {f"{prefix}:queues"}
+    assert all(key.startswith(f"{prefix}:{{{Q}}}:") for key in of_queue)
+    kinds = {key.split(":")[2] for key in of_queue}
+    assert kinds == {
+        *("jobs", "meta", "ready", "solo", "scheduled", "held", "owners", "nonces", "fence"),
+        *("failed", "records", "hooks", "counters", "wake"),
+    }
+
+
+async def everything(driver: RedisDriver) -> None:
+    """Leave something in every key that there is."""
+    await failed_job(driver, "failed", hook=60)
+    await push(driver, *names(4))
+    await push(driver, "scheduled", delay=60)
+    suspect, retried, _ = await reserve(driver, 3)
+    await settle(driver, release(suspect, Charge.CRASH, b"crashed"), retry(retried))
+    await driver.wake(Q)
+
+
+async def test_nothing_is_left_of_jobs_that_are_done(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    await everything(driver)
+    await driver.forget(Q, ["failed"])
+    await driver.cancel(Q, "scheduled")
+    held = await driver.retire(Q, ME)
+    assert await settle(driver, *map(ack, held)) == []
+    await drain(driver, owner=OTHER)
+    await drain(driver, owner=OTHER, lane=Lane.SOLO)
+    kinds = {key.decode().split(":")[2] for key in admin.scan_iter(f"queued:{{{Q}}}:*")}
+    assert kinds - {"wake"} == {"owners", "nonces", "fence", "counters"}
+
+
+async def test_a_script_names_its_transition_its_keys_and_what_it_returns() -> None:
+    for verb, script in scripts().items():
+        lines = script.text.splitlines()
+        assert re.fullmatch(r"#!lua( flags=(allow-oom|no-writes))?", lines[0])
+        assert lines[1].startswith(f"-- {verb}: ")
+        for part in ("-- KEYS ", "-- ARGV ", "-- returns "):
+            assert sum(line.startswith(part) for line in lines) == 1, (verb, part)
+        assert "-- include" not in script.text
+
+
+def test_the_scripts_judge_a_suspect_as_the_state_table_does() -> None:
+    for script in scripts().values():
+        for number in re.findall(r"SUSPECT_FROM = (\d+)", script.text):
+            assert int(number) == SUSPECT_FROM
+
+
+# ids
+
+
+@given(st.uuids(), st.from_regex(ID_PATTERN, fullmatch=True))
+def test_an_id_comes_back_as_it_was(canonical: uuid.UUID, text: str) -> None:
+    for job_id in (
+        str(canonical),
+        text,
+        str(canonical).upper(),
+        canonical.hex,
+        text[:15],
+        text[:16],
+    ):
+        raw = pack_id(job_id)
+        assert unpack_id(raw) == job_id
+        assert (len(raw) == 16) is (job_id == str(canonical))
+
+
+@given(st.lists(st.from_regex(ID_PATTERN, fullmatch=True), unique=True))
+def test_no_two_ids_are_stored_alike(job_ids: list[str]) -> None:
+    assert len({pack_id(job_id) for job_id in job_ids}) == len(job_ids)
+
+
+async def test_ids_of_every_length_live_side_by_side(driver: RedisDriver) -> None:
+    job_ids = ["x" * length for length in range(1, 65)] + [str(uuid.uuid4()), uuid.uuid4().hex]
+    await push(driver, *job_ids)
+    assert await drain(driver) == job_ids
+
+
+# bytes
+
+
+async def test_payloads_notes_and_records_are_stored_as_they_came(driver: RedisDriver) -> None:
+    every_byte = bytes(range(256))
+    await driver.enqueue(Q, [NewJob("a", every_byte), NewJob("empty", b"")])
+    a, empty = await reserve(driver, 2)
+    assert (a.payload, empty.payload) == (every_byte, b"")
+    note = every_byte.replace(b"\n", b"")
+    await settle(driver, fail(a, record=every_byte, note=note), ack(empty))
+    [failed] = await driver.failed(Q)
+    assert (failed.payload, failed.record, notes(failed.history)) == (
+        every_byte,
+        every_byte,
+        [note],
+    )
+
+
+async def test_a_history_keeps_its_newest_notes_within_its_bound(driver: RedisDriver) -> None:
+    await push(driver, "a")
+    for run in range(80):
+        [held] = await reserve(driver)
+        note = b"%03d " % run + b"n" * 1000
+        assert await settle(driver, release(held, note=note)) == []
+    history = (await info(driver, "a")).history
+    kept = notes(history)
+    assert HISTORY - 1100 < len(history) <= HISTORY
+    assert [int(note[:3]) for note in kept] == list(range(80 - len(kept), 80))
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_job_that_waits_costs_at_most_300_bytes(kind: str, tmp_path: Path) -> None:
+    count = 20_000
+    with running(start(kind, tmp_path)) as server, redis.Redis(port=server.port) as admin:
+        async with opened(server.url) as driver:
+            for start_at in range(0, count, 1000):
+                numbers = range(start_at, start_at + 1000)
+                jobs = [NewJob(str(uuid.UUID(int=7 << 76 | n)), PAYLOAD) for n in numbers]
+                await driver.enqueue(Q, jobs)
+        usage = sum(admin.memory_usage(key, samples=0) for key in admin.scan_iter())
+    assert usage / count <= MOST_BYTES
+
+
+# bounds
+
+
+async def test_a_thousand_pushes_leave_one_wake_up(driver: RedisDriver, admin: redis.Redis) -> None:
+    for job_id in names(1000):
+        await push(driver, job_id)
+    await driver.wake(Q)
+    assert admin.llen(f"queued:{{{Q}}}:wake") == 1
+
+
+async def test_an_entry_whose_job_vanished_is_skipped(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    await push(driver, *names(6))
+    admin.hdel(f"queued:{{{Q}}}:jobs", *(pack_id(job_id) for job_id in names(6)[:4]))
+    assert ids(await reserve(driver, 2)) == names(6)[4:]
+    assert (await driver.stats([Q]))[Q].ready == 0
+
+
+async def test_a_reservation_whose_job_vanished_is_dropped(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    await hold(driver, "a")
+    admin.hdel(f"queued:{{{Q}}}:jobs", pack_id("a"))
+    assert await driver.retire(Q, ME) == []
+    assert await driver.owners(Q) == {}
+
+
+async def test_owners_that_hold_nothing_are_forgotten_after_an_hour(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    await hold(driver, "a", owner="holder")
+    await driver.renew(Q, ["expired", "lives"], 30)
+    for owner in ("holder", "retired"):
+        await driver.retire(Q, owner)
+    key, (seconds, _) = f"queued:{{{Q}}}:owners", admin.time()
+    old = (seconds - 3700) * 1000
+    admin.zadd(key, {"holder": -old, "retired": -old, "expired": old})
+    await driver.retire(Q, "just-retired")
+    assert await driver.renew(Q, ["lives", "just-retired", "retired"], 30) == [
+        "just-retired",
+        "retired",
+    ]
+    assert {owner.decode() for owner in admin.zrange(key, 0, -1)} == {
+        "holder",
+        "lives",
+        "just-retired",
+    }
+
+
+async def test_the_fence_survives_purge_and_forget(driver: RedisDriver) -> None:
+    first = await failed_job(driver, "a")
+    await driver.forget(Q, ["a"])
+    await push(driver, "b")
+    await driver.purge(Q)
+    assert (await hold(driver, "a")).fence > first.fence
+
+
+async def test_a_retried_job_is_found_and_cancelled_among_many(driver: RedisDriver) -> None:
+    await push(driver, *names(2500))
+    [held] = await reserve(driver)
+    await settle(driver, retry(held))
+    await push(driver, *names(1500, "more"))
+    found = await info(driver, held.id)
+    assert found.ready_at is not None
+    assert found.ready_at >= held.ready_at
+    await driver.cancel(Q, held.id)
+    assert await driver.find(held.id) is None
+    assert held.id not in await drain(driver, want=1000)
+
+
+# addresses
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_unix_socket(kind: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket has at most 107 bytes
+        path = Path(folder) / "s"
+        with running(start(kind, Path(folder), "--unixsocket", str(path))):
+            async with opened(f"unix://{path}?db=3") as driver:
+                await push(driver, "a")
+                assert await drain(driver) == ["a"]
+
+
+async def test_tls(tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    arguments = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    try:
+        subprocess.run([*command.split(), *arguments], check=True, capture_output=True)  # noqa: ASYNC221
+    except FileNotFoundError:
+        unavailable("openssl is not installed")
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    tls += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    with running(start("redis7", tmp_path / "server", *tls)):
+        url = f"rediss://127.0.0.1:{port}/0"
+        async with opened(f"{url}?ssl_ca_certs={certificate}") as driver:
+            await push(driver, "a")
+            assert await drain(driver) == ["a"]
+        distrusting = RedisDriver(url)
+        with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
+            await distrusting.open()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost?prefix={x}",
+        "redis://localhost?colour=red",
+        "redis://localhost?db=first",
+        "redis://:se/cret@localhost",
+    ],
+)
+def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RedisDriver(url)
+    [problem] = caught.value.problems
+    assert problem.startswith("connection: ")
+    assert "\n" not in problem
+    assert "cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "too_old"),
+    [
+        ("redis", "6.2.14", True),
+        ("redis", "7.0.0", False),
+        ("redis", "10.1.0", False),
+        ("valkey", "7.2.4", False),
+        ("valkey", "7.1.0", True),
+    ],
+)
+def test_a_server_that_is_too_old_is_known_by_its_version(
+    name: str, version: str, *, too_old: bool
+) -> None:
+    assert is_too_old(name, version) is too_old

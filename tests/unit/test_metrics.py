@@ -1,0 +1,131 @@
+"""Counters, histograms, snapshots and how they are folded."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from queued.daemon.metrics import BUCKETS, Bounded, Counter, Histogram, Metrics, Snapshot, fold
+
+CATALOGUE = {
+    "job_wait_seconds": "0.01 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 300 900 3600",
+    "job_end_to_end_seconds": "0.01 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 300 900 3600",
+    "job_run_seconds": "0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 300 900 3600",
+}
+
+
+def some() -> Metrics:
+    metrics = Metrics()
+    attempts = metrics.counter("attempts_total", "queue", "outcome")
+    attempts.series("emails", "succeeded").value += 3
+    attempts.series("emails", "failed").value += 1
+    metrics.gauge("jobs_in_flight", "queue").series("emails").value = 2
+    metrics.histogram("job_wait_seconds", "queue").series("emails").observe(0.2)
+    return metrics
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_buckets_are_those_of_the_catalogue(name):
+    assert BUCKETS[name] == tuple(float(bound) for bound in CATALOGUE[name].split())
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_bounds_rise(name):
+    assert list(BUCKETS[name]) == sorted(set(BUCKETS[name]))
+
+
+def test_a_bound_belongs_to_its_own_bucket():
+    histogram = Histogram((1.0, 2.0))
+    for value in (0.5, 1.0, 1.5, 2.0, 2.5):
+        histogram.observe(value)
+    assert histogram.counts == [2, 2, 1]
+    assert histogram.sum == 7.5
+
+
+def test_a_series_is_the_same_each_time():
+    family = Metrics().counter("attempts_total", "queue")
+    assert family.series("emails") is family.series("emails")
+    assert family.series("emails") is not family.series("default")
+
+
+def test_a_snapshot_survives_json_and_says_everything():
+    snapshot = json.loads(json.dumps(some().snapshot()))
+    assert snapshot["counters"]["attempts_total"] == [
+        [{"queue": "emails", "outcome": "succeeded"}, 3],
+        [{"queue": "emails", "outcome": "failed"}, 1],
+    ]
+    assert snapshot["gauges"]["jobs_in_flight"] == [[{"queue": "emails"}, 2]]
+    [[labels, counts, total]] = snapshot["histograms"]["job_wait_seconds"]
+    assert labels == {"queue": "emails"}
+    assert sum(counts) == 1
+    assert len(counts) == len(BUCKETS["job_wait_seconds"]) + 1
+    assert total == 0.2
+
+
+def test_a_snapshot_does_not_change_afterwards():
+    metrics = some()
+    before = metrics.snapshot()
+    copy = json.loads(json.dumps(before))
+    metrics.histogram("job_wait_seconds", "queue").series("emails").observe(0.2)
+    assert before == copy
+
+
+def test_fold_adds_what_has_the_same_labels_in_any_order():
+    a: Snapshot = {"counters": {"n": [[{"x": "1", "y": "2"}, 1]]}}
+    b: Snapshot = {"counters": {"n": [[{"y": "2", "x": "1"}, 2], [{"x": "1", "y": "3"}, 5]]}}
+    assert fold(a, b)["counters"]["n"] == [[{"x": "1", "y": "2"}, 3], [{"x": "1", "y": "3"}, 5]]
+
+
+def test_fold_leaves_its_arguments_alone():
+    a, b = some().snapshot(), some().snapshot()
+    before = json.dumps([a, b])
+    fold(a, b, gauges=True)
+    assert json.dumps([a, b]) == before
+
+
+def test_gauges_are_of_the_living():
+    a = some().snapshot()
+    assert fold({}, a)["gauges"] == {}
+    assert fold(a, a, gauges=True)["gauges"] == {"jobs_in_flight": [[{"queue": "emails"}, 4]]}
+
+
+def test_histograms_of_other_buckets_are_refused():
+    a: Snapshot = {"histograms": {"h": [[{}, [1, 2], 1.0]]}}
+    b: Snapshot = {"histograms": {"h": [[{}, [1, 2, 3], 1.0]]}}
+    with pytest.raises(ValueError, match="zip"):
+        fold(a, b)
+
+
+values = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
+
+
+def snapshot_of(counts: dict[str, int]) -> Snapshot:
+    metrics = Metrics()
+    for label, count in counts.items():
+        metrics.counter("n", "x").series(label).value += count
+        for _ in range(count):
+            metrics.histogram("job_wait_seconds", "x").series(label).observe(1.0)
+    return metrics.snapshot()
+
+
+def by_label(snapshot: Snapshot) -> dict:
+    return {
+        (name, labels["x"]): value
+        for kind in ("counters", "histograms")
+        for name, rows in snapshot[kind].items()
+        for labels, *value in rows
+    }
+
+
+@given(values, values, values)
+def test_fold_is_associative_and_empty_is_zero(x, y, z):
+    a, b, c = map(snapshot_of, (x, y, z))
+    assert by_label(fold(fold(a, b), c)) == by_label(fold(a, fold(b, c)))
+    assert by_label(fold(a, {})) == by_label(a) == by_label(fold({}, a))
+
+
+def test_a_bounded_label_keeps_the_first_and_counts_the_rest():
+    dropped = Counter()
+    label = Bounded(2, dropped)
+    assert [label(name) for name in "abcab"] == ["a", "b", "other", "a", "b"]
+    assert dropped.value == 1

@@ -1,0 +1,680 @@
+"""Payloads: what dispatch accepts, what a worker gets back, and what neither takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from uuid import UUID, uuid4
+
+import pydantic
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from queued.errors import (
+    CorruptPayload,
+    InvalidJob,
+    JobDefinitionError,
+    PayloadTooLarge,
+    UnknownJob,
+)
+from queued.jobs import payload
+from queued.jobs.job import Job
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: float
+    raw: bytes = b""
+
+
+class Address(pydantic.BaseModel):
+    street: str
+    zip_code: str = pydantic.Field(alias="zip")
+    inner: Address | None = None
+
+
+class SendEmail(Job):
+    to: str
+    subject: str = "Hello"
+
+    async def handle(self) -> None: ...
+
+
+class Everything(Job):
+    text: str
+    number: int
+    share: float
+    flag: bool
+    maybe: int | None
+    raw: bytes
+    when: datetime
+    day: date
+    span: timedelta
+    price: Decimal
+    uid: UUID
+    colour: Colour
+    kind: Literal["a", "b"]
+    point: Point
+    address: Address
+    tags: list[str]
+    pair: tuple[int, str]
+    unique: set[int]
+    by_number: dict[int, Point]
+    anything: Any
+    later: Late
+    small: Annotated[int, pydantic.Field(lt=10)]
+
+    async def handle(self) -> None: ...
+
+
+class Late(pydantic.BaseModel):
+    """Defined after the class that names it."""
+
+    value: int
+
+
+class Legacy(Job):
+    def __init__(self) -> None:
+        super().__init__()
+        self.user_id: Any = None
+        self._cache: dict[str, int] = {}
+
+    async def handle(self) -> None: ...
+
+
+class Bare(Job):
+    async def handle(self) -> None: ...
+
+
+def round_trip(job: Job) -> Any:
+    return payload.decode(payload.encode(job))
+
+
+def everything(**changes: Any) -> Everything:
+    values: dict[str, Any] = {
+        "text": "zażółć \x00 \U0001f600",
+        "number": 2**70,
+        "share": 0.1,
+        "flag": True,
+        "maybe": None,
+        "raw": bytes(range(256)),
+        "when": datetime(2024, 2, 29, 12, 30, 1, 123456, tzinfo=UTC),
+        "day": date(2024, 2, 29),
+        "span": timedelta(days=1, microseconds=1),
+        "price": Decimal("1.10"),
+        "uid": uuid4(),
+        "colour": Colour.BLUE,
+        "kind": "b",
+        "point": Point(1.0, 2.0, b"\xff"),
+        "address": Address(street="s", zip="z", inner=Address(street="t", zip="u")),
+        "tags": ["a"],
+        "pair": (1, "x"),
+        "unique": {1, 2},
+        "by_number": {1: Point(0, 0)},
+        "anything": {"a": [1, None, "x"]},
+        "later": Late(value=3),
+        "small": 3,
+    }
+    return Everything(**(values | changes))
+
+
+def test_the_envelope_is_a_header_line_and_a_body() -> None:
+    header, body = payload.encode(SendEmail(to="a@b.c")).split(b"\n")
+
+    assert json.loads(header) == {"v": 1, "job": f"{__name__}.SendEmail"}
+    assert json.loads(body) == {"to": "a@b.c", "subject": "Hello"}
+
+
+def test_every_type_comes_back_as_it_was() -> None:
+    job = everything()
+    again = round_trip(job)
+
+    assert type(again) is Everything
+    assert vars(again) == vars(job)
+    assert type(again.point) is Point
+    assert type(again.address.inner) is Address
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_floats_that_json_lacks_come_back(value: float) -> None:
+    assert round_trip(everything(share=value, anything=value)).anything == value
+    assert math.isnan(round_trip(everything(share=math.nan)).share)
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"])),
+    number=st.integers(),
+    share=st.floats(allow_nan=False),
+    raw=st.binary(),
+    when=st.datetimes(timezones=st.just(UTC)),
+    span=st.timedeltas(),
+    price=st.decimals(allow_nan=False, allow_infinity=False),
+    uid=st.uuids(),
+    tags=st.lists(st.text(st.characters(exclude_categories=["Cs"]))),
+    unique=st.sets(st.integers()),
+)
+def test_any_values_of_the_fields_types_come_back(**values: Any) -> None:
+    job = everything(**values)
+
+    assert vars(round_trip(job)) == vars(job)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{1,8}9", fullmatch=True), json_values))
+def test_any_json_comes_back_as_attributes(values: dict[str, Any]) -> None:
+    job = Legacy()
+    vars(job).update(values)
+
+    assert vars(round_trip(job)) == vars(Legacy()) | values
+
+
+@given(st.binary())
+def test_arbitrary_bytes_are_refused_in_two_ways_only(data: bytes) -> None:
+    with pytest.raises((CorruptPayload, UnknownJob)):
+        payload.decode(data)
+    assert payload.job_name(data) is None or isinstance(payload.job_name(data), str)
+    assert "\n" not in payload.body_text(data)
+
+
+@given(st.sampled_from([SendEmail, Everything, Legacy]), st.binary() | json_values)
+def test_arbitrary_bodies_are_refused_in_one_way_only(cls: type[Job], body: Any) -> None:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    header = json.dumps({"v": 1, "job": cls.__queued__.name}).encode()
+    try:
+        job = payload.decode(header + b"\n" + raw)
+    except CorruptPayload:
+        return
+    assert type(job) is cls
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"to": 3}, r"^SendEmail\.to: Input should be a valid string \(got int\)$"),
+        (
+            {"to": None, "subject": b"\xff"},
+            r"SendEmail\.to: .* \(got NoneType\); SendEmail\.subject",
+        ),
+        ({"to": "\ud800"}, r"SendEmail\.to: "),
+    ],
+)
+def test_wrong_values_are_named_by_field(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidJob, match=message):
+        payload.encode(SendEmail(**values))
+
+
+def test_an_error_shows_no_value() -> None:
+    with pytest.raises(InvalidJob) as caught:
+        payload.encode(SendEmail(to=["hunter2"]))  # type: ignore[arg-type]
+
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_an_error_names_the_place_inside_a_field() -> None:
+    with pytest.raises(InvalidJob, match=r"Everything\.by_number\[1\]\.x: "):
+        payload.encode(everything(by_number={1: {"x": "?", "y": 0}}))
+
+
+def test_many_errors_are_cut() -> None:
+    with pytest.raises(InvalidJob, match=r"and 12 more$"):
+        payload.encode(everything(tags=list(range(22))))
+
+
+def test_values_are_converted_as_pydantic_does_and_the_job_keeps_its_own() -> None:
+    job = everything(number="7", day="2024-01-02")
+    again = round_trip(job)
+
+    assert (again.number, again.day) == (7, date(2024, 1, 2))
+    assert job.number == "7"  # type: ignore[comparison-overlap]
+
+
+def test_constraints_of_pydantic_hold() -> None:
+    class Page(Job):
+        number: int = pydantic.Field(default=1, ge=1)
+        title: Annotated[str, pydantic.Field(max_length=3)] = ""
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(InvalidJob, match=r"Page\.number: .*Page\.title: "):
+        payload.encode(Page(number=0, title="long"))
+    assert round_trip(Page()).number == 1
+
+
+def test_an_attribute_that_is_no_field_is_refused() -> None:
+    job = SendEmail(to="a")
+    job.subjct = "typo"  # type: ignore[attr-defined]
+
+    with pytest.raises(
+        InvalidJob, match=r'SendEmail\.subjct: no such field; did you mean "subject"'
+    ):
+        payload.encode(job)
+
+
+def test_a_field_that_was_deleted_is_missing() -> None:
+    job = SendEmail(to="a")
+    del job.to
+
+    with pytest.raises(InvalidJob, match=r"SendEmail\.to: Field required"):
+        payload.encode(job)
+
+
+def test_what_queued_sets_and_private_attributes_are_no_payload() -> None:
+    job = SendEmail(to="a")
+    job.job_id, job.attempts = "some-id", 3
+    job.queue = "elsewhere"  # type: ignore[misc]
+    job._client = object()  # type: ignore[attr-defined]
+
+    again = round_trip(job)
+
+    assert vars(again) == {"to": "a", "subject": "Hello"}
+    assert (again.job_id, again.attempts) == (None, 0)
+
+
+def test_private_defaults_are_fresh_in_each_decoded_job() -> None:
+    class Counting(Job):
+        start: int
+        _seen: list[int] = []  # noqa: RUF012
+        _limit: int = 3
+
+        async def handle(self) -> None: ...
+
+    data = payload.encode(Counting(start=1))
+    first, second = payload.decode(data), payload.decode(data)
+    first._seen.append(1)  # type: ignore[attr-defined]
+
+    assert second._seen == []  # type: ignore[attr-defined]
+    assert second._limit == 3  # type: ignore[attr-defined]
+
+
+def test_each_decode_makes_a_fresh_instance() -> None:
+    data = payload.encode(everything())
+    first, second = payload.decode(data), payload.decode(data)
+
+    assert first is not second
+    assert vars(first)["tags"] is not vars(second)["tags"]
+
+
+def test_a_default_that_was_added_since_fills_in() -> None:
+    old = payload.encode(SendEmail(to="a"))
+    without = old.replace(b',"subject":"Hello"', b"")
+
+    assert payload.decode(without).subject == "Hello"  # type: ignore[attr-defined]
+
+
+def test_an_unknown_field_in_a_body_is_corrupt() -> None:
+    data = payload.encode(SendEmail(to="a")).replace(b"subject", b"subjects")
+
+    with pytest.raises(CorruptPayload, match=r"SendEmail\.subjects: no such field"):
+        payload.decode(data)
+
+
+def test_routemq_style_attributes_are_the_payload() -> None:
+    job = Legacy()
+    job.user_id = 7
+    job.extra = {"list": [1, 2.5, None, "x"]}  # type: ignore[attr-defined]
+    job._cache["x"] = 1
+
+    again = round_trip(job)
+
+    assert (again.user_id, again.extra, again._cache) == (7, {"list": [1, 2.5, None, "x"]}, {})
+
+
+def test_a_class_without_anything_takes_attributes() -> None:
+    job = Bare()
+    job.new_score, job.user_id = 3, 4  # type: ignore[attr-defined]
+
+    assert vars(round_trip(job)) == {"new_score": 3, "user_id": 4}
+
+
+class Odd:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (datetime(2024, 1, 1, tzinfo=UTC), r"Legacy\.user_id: a value of type datetime"),
+        (b"x", "a value of type bytes"),
+        ({1, 2}, "a value of type set"),
+        (Odd(), "a value of type Odd"),
+        ([{"x": Decimal(1)}], "a value of type Decimal"),
+        ({1: "x"}, "a dict with a key of type int"),
+        ({None: "x"}, "a dict with a key of type NoneType"),
+        ("\ud800", r"Legacy\.user_id: cannot be written as JSON"),
+    ],
+)
+def test_what_json_cannot_hold_is_named_by_attribute(value: Any, message: str) -> None:
+    job = Legacy()
+    job.user_id = value
+
+    with pytest.raises(InvalidJob, match=message):
+        payload.encode(job)
+
+
+def test_endless_and_deep_data_are_refused() -> None:
+    job = Legacy()
+    job.user_id = endless = []
+    endless.append(endless)
+    with pytest.raises(InvalidJob, match=r"Legacy\.user_id: data nested more than 100 deep"):
+        payload.encode(job)
+
+    typed = everything(anything=endless)
+    with pytest.raises(InvalidJob):
+        payload.encode(typed)
+
+
+@pytest.mark.parametrize("value", [{"when": date(2024, 1, 1)}, {3: 4}, {"x": [b"raw"]}])
+def test_untyped_places_of_a_typed_job_take_json_only(value: Any) -> None:
+    class Loose(Job):
+        data: dict[str, Any] | None = None
+        more: dict = {}  # type: ignore[type-arg]  # noqa: RUF012
+
+        async def handle(self) -> None: ...
+
+    assert round_trip(Loose(data={"x": [1]}, more={"y": None})).more == {"y": None}
+    with pytest.raises(InvalidJob, match=r"Loose\.more: a (value|dict) "):
+        payload.encode(Loose(more=value))
+    with pytest.raises(InvalidJob, match=r"Loose\.data"):
+        payload.encode(Loose(data=value))
+
+
+def test_an_annotated_attribute_of_a_routemq_style_job_keeps_its_type() -> None:
+    class Mixed(Job):
+        when: datetime | None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.when = None
+            self.count = 0
+
+        async def handle(self) -> None: ...
+
+    job = Mixed()
+    job.when = datetime(2024, 1, 1, tzinfo=UTC)
+
+    assert round_trip(job).when == job.when
+    job.when = "never"  # type: ignore[assignment]
+    with pytest.raises(InvalidJob, match=r"Mixed\.when: "):
+        payload.encode(job)
+
+
+@pytest.mark.parametrize("name", ["name", "timeout", "max_tries", "handle", "failed"])
+def test_a_reserved_attribute_of_an_instance_is_refused(name: str) -> None:
+    job = Legacy()
+    setattr(job, name, "x")
+
+    with pytest.raises(InvalidJob, match=rf"Legacy\.{name} "):
+        payload.encode(job)
+
+
+@pytest.mark.parametrize("name", ["job_id", "handle", "queue", "_cache", "__class__", "failed"])
+def test_a_stored_body_cannot_set_what_is_no_payload(name: str) -> None:
+    header = payload.encode(Legacy()).partition(b"\n")[0]
+
+    with pytest.raises(CorruptPayload, match="not an attribute that is stored"):
+        payload.decode(header + b"\n" + json.dumps({name: 1}).encode())
+
+
+def test_validate_sees_the_converted_values_and_refuses() -> None:
+    class Transfer(Job):
+        amount: int
+        to: str
+        _limit: int = 100
+
+        def validate(self) -> None:
+            if self.amount > self._limit:
+                raise ValueError("amount is\nover the limit")
+            self.to = self.to.strip()
+
+        async def handle(self) -> None: ...
+
+    job = Transfer(amount="99", to=" ann ")  # type: ignore[arg-type]
+
+    assert vars(round_trip(job)) == {"amount": 99, "to": "ann"}
+    assert job.to == " ann "
+    with pytest.raises(InvalidJob, match=r"^Transfer: amount is\\nover the limit$"):
+        payload.encode(Transfer(amount=101, to="x"))
+
+
+def test_validate_works_for_routemq_style_jobs() -> None:
+    class Checked(Job):
+        def __init__(self) -> None:
+            super().__init__()
+            self.to = ""
+
+        def validate(self) -> None:
+            if "@" not in self.to:
+                raise ValueError("Invalid email address")
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(InvalidJob, match="Checked: Invalid email address"):
+        payload.encode(Checked())
+
+
+class Lossy(pydantic.BaseModel):
+    secret: int = pydantic.Field(exclude=True)
+
+
+def test_what_could_not_be_read_back_is_refused_at_dispatch() -> None:
+    class Sending(Job):
+        it: Lossy
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(InvalidJob, match=r"Sending\.it\.secret: Field required when read back"):
+        payload.encode(Sending(it=Lossy(secret=1)))
+
+
+def test_a_payload_over_the_limit_is_refused() -> None:
+    assert len(payload.encode(SendEmail(to="x" * 1_000_000))) > 1_000_000
+    with pytest.raises(PayloadTooLarge, match=r"SendEmail has 1 MiB of payload .* dispatch its id"):
+        payload.encode(SendEmail(to="x" * 2**20))
+    with pytest.raises(PayloadTooLarge):
+        payload.encode(SendEmail(to="x"), limit=10)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "its first line is no header"),
+        (b"\n{}", "its first line is no header"),
+        (b'{"v":2,"job":"x"}\n{}', "version 2, and this queued reads 1"),
+        (b'{"v":1}\n{}', "is no header"),
+        (b"[" * 900 + b"\n{}", "is no header"),
+        (b'{"v":1,"job":"' + b"x" * 2_000 + b'"}\n{}', "is no header"),
+    ],
+)
+def test_a_broken_header_is_corrupt(data: bytes, message: str) -> None:
+    with pytest.raises(CorruptPayload, match=message):
+        payload.decode(data)
+
+
+def test_a_payload_without_a_body_is_corrupt() -> None:
+    header = payload.encode(SendEmail(to="a")).partition(b"\n")[0]
+
+    with pytest.raises(CorruptPayload, match="has no body"):
+        payload.decode(header)
+
+
+def test_a_name_that_is_not_registered_is_unknown_and_never_imported() -> None:
+    module = "this_module_must_never_be_imported"
+    data = json.dumps({"v": 1, "job": f"{module}.X\n"}).encode() + b"\n{}"
+
+    with pytest.raises(UnknownJob, match=rf'no job is registered as "{module}.X\\n"'):
+        payload.decode(data)
+    assert module not in sys.modules
+
+
+def test_unknown_names_suggest_a_near_one_and_do_not_fill_memory() -> None:
+    known = len(payload._names)
+    for number in range(50):
+        data = json.dumps({"v": 1, "job": f"{__name__}.SendEmial{number}"}).encode() + b"\n{}"
+        with pytest.raises(UnknownJob, match=r"did you mean \".*SendEmail\""):
+            payload.decode(data)
+
+    assert len(payload._names) == known
+
+
+def test_the_name_is_read_from_the_header_alone() -> None:
+    assert payload.job_name(payload.encode(SendEmail(to="a"))) == f"{__name__}.SendEmail"
+    assert payload.job_name(b'{"v":1,"job":"gone.Class"}\nno json') == "gone.Class"
+    assert payload.job_name(b"garbage") is None
+
+
+def test_body_text_hides_secrets_and_escapes() -> None:
+    data = b'{"v":1,"job":"x"}\n{"user":"ann\\u001b[31m","password":"p","list":[{"api_key":1}]}'
+
+    assert payload.body_text(data) == (
+        '{"user": "ann\\u001b[31m", "password": "***", "list": [{"api_key": "***"}]}'
+    )
+    assert '"p"' in payload.body_text(data, reveal=True)
+    assert payload.body_text(b"\xff\x00\x1b") == "\\xff\\x00\\x1b"
+
+
+def test_build_makes_a_job_of_what_people_type() -> None:
+    job = payload.build(f"{__name__}.SendEmail", b'{"to": "a@b.c"}')
+
+    assert vars(job) == {"to": "a@b.c", "subject": "Hello"}
+    with pytest.raises(InvalidJob, match=r"SendEmail\.to: Field required"):
+        payload.build(f"{__name__}.SendEmail", b"{}")
+    with pytest.raises(InvalidJob, match="Invalid JSON"):
+        payload.build(f"{__name__}.SendEmail", b"{")
+    with pytest.raises(UnknownJob):
+        payload.build("nobody.knows", b"{}")
+
+
+def test_an_instance_is_expected() -> None:
+    with pytest.raises(InvalidJob, match="expected an instance of a Job class, got the class"):
+        payload.encode(SendEmail)  # type: ignore[arg-type]
+    with pytest.raises(InvalidJob, match="got a str"):
+        payload.encode("SendEmail")  # type: ignore[arg-type]
+
+
+def test_a_job_without_handle_is_not_dispatched() -> None:
+    class Base(Job):
+        to: str
+
+    with pytest.raises(JobDefinitionError, match=r"Base has no handle\(\)"):
+        payload.encode(Base(to="x"))
+
+
+def test_annotations_must_exist_at_run_time() -> None:
+    class Broken(Job):
+        share: Fraction
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(
+        JobDefinitionError, match=r'"Fraction", which does not exist .*TYPE_CHECKING'
+    ):
+        payload.encode(Broken(share=1))  # type: ignore[arg-type]
+    stored = json.dumps({"v": 1, "job": Broken.__queued__.name}).encode() + b"\n{}"
+    with pytest.raises(UnknownJob, match="cannot be used"):
+        payload.decode(stored)
+
+
+def test_a_type_without_json_is_refused() -> None:
+    class Broken(Job):
+        thing: Odd
+
+        async def handle(self) -> None: ...
+
+    with pytest.raises(JobDefinitionError, match="Broken: a field has a type that has no JSON"):
+        payload.prepare(Broken)
+
+
+def test_class_variables_are_no_payload() -> None:
+    class WithClassVar(Job):
+        shared: ClassVar[list[int]] = []
+        own: int = 1
+
+        async def handle(self) -> None: ...
+
+    assert vars(round_trip(WithClassVar())) == {"own": 1}
+
+
+def test_what_a_routemq_style_init_raises_is_passed_on() -> None:
+    class Fragile(Job):
+        broken: ClassVar[bool] = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            if self.broken:
+                raise OSError("no disk")
+
+        async def handle(self) -> None: ...
+
+    data = payload.encode(Fragile())
+    Fragile.broken = True
+
+    with pytest.raises(OSError, match="no disk"):
+        payload.decode(data)
+
+
+def test_a_reloaded_class_is_used_from_then_on() -> None:
+    def make(default: int) -> type[Job]:
+        class Reloaded(Job):
+            name = "reloaded"
+            number: int = default
+
+            async def handle(self) -> None: ...
+
+        return Reloaded
+
+    data = payload.encode(make(1)())
+    newer = make(2)
+
+    assert type(payload.decode(data)) is newer
+
+
+def test_a_class_of_the_script_that_runs_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from queued.jobs import payload\n"
+        "from queued import Job\n"
+        "class Here(Job):\n"
+        "    async def handle(self): ...\n"
+        "class Named(Job):\n"
+        "    name = 'app.Named'\n"
+        "    async def handle(self): ...\n"
+        "print(payload.encode(Named()))\n"
+        "payload.encode(Here())\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert "app.Named" in ended.stdout
+    assert "Here is defined in the script being run, where no worker finds it" in ended.stderr

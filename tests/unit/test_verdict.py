@@ -1,0 +1,63 @@
+"""Verdicts: who is charged for a dead worker, and who is not."""
+
+from __future__ import annotations
+
+import pytest
+from queued.daemon.scoreboard import Slot, SlotState
+from queued.daemon.verdict import Cause, Sentence, Verdict, judge
+
+RUNNING, OK, ERROR = SlotState.RUNNING, SlotState.FINISHED_OK, SlotState.FINISHED_ERROR
+
+
+def slot(job_id: str, state: SlotState = RUNNING) -> Slot:
+    return Slot(0, 2, state, job_id, "app.Send", 90.0, 95.0, 3, 2.0)
+
+
+def verdicts(slots: list[Slot], cause: Cause, overran: set[str] = frozenset()) -> dict[str, str]:
+    return {
+        job_id: str(sentence.verdict)
+        for job_id, sentence in judge(slots, cause, overran, now=100.0).items()
+    }
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_what_had_finished_well_is_acknowledged(cause):
+    assert verdicts([slot("a", OK)], cause, {"a"}) == {"a": "finished"}
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_what_had_failed_unsettled_is_run_again(cause):
+    assert verdicts([slot("a", ERROR)], cause) == {"a": "bystander"}
+
+
+def test_a_crash_convicts_only_who_ran_alone():
+    assert verdicts([slot("a")], Cause.CRASH) == {"a": "crashed"}
+    assert verdicts([slot("a"), slot("b")], Cause.CRASH) == {"a": "suspect", "b": "suspect"}
+    assert verdicts([slot("a"), slot("b", OK)], Cause.CRASH) == {"a": "crashed", "b": "finished"}
+
+
+def test_a_kill_for_a_deadline_spares_the_neighbours():
+    judged = verdicts([slot("a"), slot("b")], Cause.KILLED_FOR_DEADLINE, {"a"})
+    assert judged == {"a": "timed_out", "b": "bystander"}
+
+
+def test_a_planned_exit_charges_nobody():
+    assert verdicts([slot("a")], Cause.RELEASED) == {"a": "bystander"}
+
+
+def test_an_idle_worker_leaves_nothing():
+    assert judge([], Cause.CRASH, now=100.0) == {}
+
+
+def test_a_sentence_crosses_the_channel():
+    sentence = judge([slot("a")], Cause.CRASH, now=100.0)["a"]
+    assert sentence == Sentence(Verdict.CRASHED, "app.Send", 3, 2.0, 10.0)
+    frame = sentence.to_frame()
+    assert frame == {
+        "verdict": "crashed",
+        "job": "app.Send",
+        "max_tries": 3,
+        "retry_in": 2.0,
+        "ran": 10.0,
+    }
+    assert Sentence.from_frame(frame) == sentence

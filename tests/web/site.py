@@ -1,0 +1,55 @@
+"""A real site on a free port, served in the test's own loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from queued.daemon.collector import FleetCollector
+from queued.daemon.fleet import Fleet
+from queued.daemon.metrics import Metrics
+from queued.daemon.reach import Reach
+from queued.web.app import allowed_hosts, create_app
+from queued.web.server import serve
+
+
+class Site:
+    """What is served, and what the test may change about it."""
+
+    def __init__(self, *, token: str | None = None) -> None:
+        self.fleet = Fleet()
+        self.metrics = Metrics()
+        self.reach = Reach("memory", self.metrics)
+        self.collector = FleetCollector(self.fleet, self.reach, {})
+        self.reasons: list[str] = []
+        self.stop = asyncio.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.setblocking(False)  # shared by all its duplicates
+        self.port: int = self.listener.getsockname()[1]
+        self.app = create_app(
+            self.collector,
+            lambda: self.reasons,
+            token=token,
+            hosts=allowed_hosts(f"127.0.0.1:{self.port}", token),
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def running(*, token: str | None = None) -> AsyncIterator[tuple[Site, httpx.AsyncClient]]:
+    """Serve a site; yield it with a client of it."""
+    site = Site(token=token)
+    async with asyncio.TaskGroup() as group, httpx.AsyncClient(base_url=site.url) as client:
+        group.create_task(serve(site.app, site.listener.dup(), site.stop))
+        try:
+            yield site, client
+        finally:
+            site.stop.set()
+            site.listener.close()
