@@ -88,7 +88,7 @@ class Changes:
         if self._refuse_if_busy(request):
             return
         force = self._workforce
-        listener = force.listener
+        listener = force.births.listener
         try:
             self._loaded, plan = self._read()
             if plan.http != force.plan.http:
@@ -133,14 +133,14 @@ class Changes:
         if plan.http is None:
             return None
         if old is not None and old.listen == plan.http.listen:
-            return self._workforce.listener
+            return self._workforce.births.listener
         return listen(plan.http)
 
     # how it goes on
 
     def _propose(self, change: Change, code: Code) -> None:
         self._change = change
-        change.generation = self._workforce.templates.propose(code, time.monotonic())
+        change.generation = self._workforce.births.templates.propose(code, time.monotonic())
         log.info(f"{change.name}.importing", imports=list(code.imports))  # noqa: G004
 
     def imported(self, generation: int, error: str) -> bool:
@@ -175,13 +175,13 @@ class Changes:
         if change.rollout.error:
             self._failed(change, change.rollout.error)
         elif change.rollout.done:
-            self._workforce.templates.accept()
+            self._workforce.births.templates.accept()
             self._succeeded(change)
 
     def _apply(self, change: Change) -> None:
         assert change.plan is not None
         force = self._workforce
-        old = force.listener
+        old = force.births.listener
         if change.plan.log != force.plan.log:
             logs.configure(change.plan.log)
         force.apply(change.plan, change.listener)
@@ -204,12 +204,12 @@ class Changes:
     def _failed(self, change: Change, error: str) -> None:
         self._change = None
         force = self._workforce
-        force.templates.reject()
+        force.births.templates.reject()
         if change.rollout is not None:
             change.rollout.stop(error)
             if change.code_before is not None:  # so that the next reload sees the difference
                 force.plan = replace(force.plan, code=change.code_before)
-        if change.listener is not None and change.listener is not force.listener:
+        if change.listener is not None and change.listener is not force.births.listener:
             change.listener.close()
         if change.name == "reload":
             force.config_ok = False

@@ -8,6 +8,7 @@ shown is never forgotten, so counters never go backwards, whoever dies.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import structlog
@@ -59,10 +60,11 @@ class Fleet:
 
     def counts(self) -> Snapshot:
         """Return the sum of all that was counted, gauges of the living included."""
-        total = self._totals
-        for snapshot in (*self._children.values(), self.own):
-            total = fold(total, snapshot, gauges=True)
-        return total
+        parts = [self._totals, *self._children.values(), self.own]
+        while len(parts) > 1:  # by pairs: one after the other, each step would copy the whole sum
+            pairs = zip_longest(parts[::2], parts[1::2], fillvalue=Snapshot())
+            parts = [fold(one, other, gauges=True) for one, other in pairs]
+        return parts[0]
 
     def idle_pools(self) -> Iterable[tuple[str, str]]:
         """Yield the pools that should run and have no worker that could take a job, with why."""

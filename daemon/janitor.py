@@ -40,6 +40,7 @@ class Janitor:
     :param queues: those that are known from the start: their counters begin at 0 then, as alerts
         on a first increase need it.
     :param lease: seconds that an owner lives without being renewed.
+    :param reach: shared with whoever makes other calls of the same driver in this process.
     :param reap_after: seconds that the back-end must have answered without a break before an owner
         counts as dead: after an outage every lease looks expired, until the owners have renewed.
     """
@@ -50,12 +51,13 @@ class Janitor:
         metrics: Metrics,
         queues: Iterable[str] = (),
         *,
+        reach: Reach | None = None,
         lease: float = 30.0,
         reap_after: float | None = None,
         second_look: float = SECOND_LOOK,
     ) -> None:
         self.driver = driver
-        self.reach = Reach(driver.name, metrics)
+        self.reach = reach or Reach(driver.name, metrics)
         self._lease = lease
         self._reap_after = lease if reap_after is None else reap_after
         self._second_look = second_look

@@ -22,18 +22,19 @@ import structlog
 from queued.config.load import LoadedConfig, load
 from queued.daemon import logs, strays
 from queued.daemon.changes import Changes
-from queued.daemon.child import Child, drain, hand_back, kill
+from queued.daemon.child import MONITOR_GRACE, Child, Stop, drain, hand_back, kill
 from queued.daemon.commands import Commands
 from queued.daemon.control import ControlServer
 from queued.daemon.deaths import Ending, Exit
 from queued.daemon.fork import become_subreaper
-from queued.daemon.listen import listen
+from queued.daemon.listen import address, listen
 from queued.daemon.notify import Notifier
 from queued.daemon.plan import Plan, plan
 from queued.daemon.programs import Installed
 from queued.daemon.report import one_line
 from queued.daemon.runtime import Runtime
 from queued.daemon.signals import SignalPipe
+from queued.daemon.summary import announce
 from queued.daemon.template import InPlace, Programs, Template
 from queued.daemon.workforce import Workforce
 from queued.errors import ImportFailed
@@ -46,6 +47,7 @@ BURIAL_TIME = 3.0
 """Seconds that the monitor gets to settle what dead workers held, when the daemon ends."""
 STOP_MARGIN = 15.0
 """Seconds beyond the grace that an end may take, for the service manager's patience."""
+HOW = ("running jobs may finish", "running jobs are handed back", "everything is killed")
 
 
 def run(
@@ -106,21 +108,17 @@ class Master:
         self.workforce = Workforce(
             asked, listener, programs, self._selector, subreaper=become_subreaper()
         )
-        self.workforce.on_template = self._hear_of_template
+        self.workforce.births.on_template = self._hear_of_template
         self.workforce.on_death = self._hear_of_death
         self.changes = Changes(self.workforce, self._read, self._reloaded)
         self._commands = Commands(self)
-        self._control = ControlServer(
-            runtime.socket_path, self._selector, self._commands.table()
-        )
+        self._control = ControlServer(runtime.socket_path, self._selector, self._commands.table())
 
     def run(self) -> int:
         """Turn the loop until everything has ended."""
         now = time.monotonic()
-        log.info("master.started", pid=os.getpid(), config=str(self.loaded.path))
-        for warning in self.loaded.warnings:
-            log.warning("config.warning", hint=warning)
-        self.workforce.templates.open(self.workforce.plan.code, now)
+        announce(self.loaded, self.workforce.plan, self.http)
+        self.workforce.births.templates.open(self.workforce.plan.code, now)
         while not self._ended:
             self._wait()
             now = time.monotonic()
@@ -146,8 +144,14 @@ class Master:
         self._control.close()
         self._signals.close()
         self._selector.close()
-        if self.workforce.listener is not None:
-            self.workforce.listener.close()
+        if self.workforce.births.listener is not None:
+            self.workforce.births.listener.close()
+
+    @property
+    def http(self) -> str | None:
+        """Where HTTP is served: ``host:port`` as bound."""
+        listener = self.workforce.births.listener
+        return address(listener) if listener is not None else None
 
     # the loop's steps
 
@@ -187,12 +191,12 @@ class Master:
             return
         if self._workers_gone is None:
             self._workers_gone = now
-            force.templates.close()
+            force.births.templates.close()
         waited = now - self._workers_gone > BURIAL_TIME
         told = not force.graves or not force.monitors.running
         if told or waited or self.stopping > 2 or self._boot_error:  # noqa: PLR2004
             force.monitors.end(drain(0.0 if self._boot_error else MONITOR_GRACE), now)
-        if not force.monitors.living and not force.templates.pids:
+        if not force.monitors.living and not force.births.templates.pids:
             self._ended = True
 
     # what it is told
@@ -205,10 +209,14 @@ class Master:
         self._notifier.stopping(grace + STOP_MARGIN)
         self._notifier.status("stopping")
         self.changes.cancel("the daemon stops")
-        ways = {1: lambda child: drain(child.grace), 2: lambda _: hand_back()}
-        self.workforce.end_workers(ways.get(self.stopping, lambda _: kill()), now)
+        self.workforce.end_workers(self._way_to_stop, now)
         if self.stopping > 2:  # noqa: PLR2004
             self.workforce.monitors.end(kill(), now)
+
+    def _way_to_stop(self, child: Child) -> Stop:
+        if self.stopping == 1:
+            return drain(child.grace)
+        return hand_back() if self.stopping == 2 else kill()  # noqa: PLR2004  first, second, third
 
     def quiet(self) -> None:
         """Start no more jobs; what runs goes on."""
@@ -237,11 +245,13 @@ class Master:
     def _hear_of_template(self, template: Template | InPlace, error: str) -> None:
         if self.changes.imported(template.generation, error) or not error:
             return
-        if self.up or self.stopping:
+        if template.imported:
+            log.error("template.died", error=error, next="another one is made")
+        elif self.up or self.stopping:
             log.error("template.failed", error=error, next="tried again")
-            return
-        self._boot_error = error
-        self.stop(time.monotonic(), at_least=3)
+        else:
+            self._boot_error = error
+            self.stop(time.monotonic(), at_least=3)
 
     def _hear_of_death(self, child: Child, exit_: Exit, ending: Ending) -> None:
         self.changes.died(child, exit_, ending)

@@ -16,7 +16,9 @@ class ClassMeters:
 
     def __init__(self, metrics: Metrics, queue: str, label: str) -> None:
         attempts = metrics.counter("attempts_total", "queue", "job_class", "outcome")
-        self.outcomes = {outcome: attempts.series(queue, label, outcome) for outcome in Outcome}
+        self.outcomes = {
+            outcome: attempts.series(queue, label, outcome.value) for outcome in Outcome
+        }
         self.succeeded = self.outcomes[Outcome.SUCCEEDED]
         self.run = metrics.histogram("job_run_seconds", "queue", "job_class").series(queue, label)
 

@@ -38,6 +38,7 @@ from queued.web.server import serve
 log = structlog.get_logger()
 
 REPORT_EVERY = 1.0
+CLOSING_TIME = 1.0
 LAST_BURIALS = 3.0
 """Seconds that the burials it knows of get when the monitor is told to end."""
 
@@ -99,6 +100,8 @@ class Monitor:
         self._to_bury = asyncio.Event()
         self._introduced = asyncio.Event()
         """The master has said for the first time who lives."""
+        self._buried = asyncio.Event()
+        """Jobs were settled: among them may be suspects, which the master must hear of at once."""
         self._stop = asyncio.Event()
         self._reports = 0
 
@@ -121,12 +124,13 @@ class Monitor:
                 group.create_task(self._serve())
                 duties = group.create_task(self._duties())
                 await self._stop.wait()
-                duties.cancel()
-                await asyncio.wait({duties})
+                while not duties.done():  # a library may swallow one cancellation
+                    duties.cancel()
+                    await asyncio.wait({duties}, timeout=0.5)
                 await self._finish()
         finally:
             loop.remove_reader(self._channel.fileno())
-            await self._driver.close()
+            await self._close()
 
     async def _duties(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -134,7 +138,7 @@ class Monitor:
             self._channel.send({"type": "ready"})
             await insist(self._open)
             for duty in (
-                every(SAMPLE_EVERY, self._sample),
+                every(SAMPLE_EVERY, self._sample, wake=self._buried),
                 every(RENEW_EVERY, self._renew, wake=self._introduced),
                 every(RENEW_EVERY, self._bury, wake=self._to_bury),
                 every(REAP_EVERY, self._reap),
@@ -192,6 +196,13 @@ class Monitor:
         with self._janitor.reach.watch("open"):
             await self._driver.open()
 
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._driver.close()
+        except TimeoutError:
+            log.warning("backend.close_timed_out")
+
     async def _sample(self) -> None:
         """Sample every queue, tell the master, and promote where something is scheduled."""
         try:
@@ -224,12 +235,16 @@ class Monitor:
         while self._graves:
             owner, grave = next(iter(self._graves.items()))
             try:
-                await self._janitor.bury(grave.queue, owner, grave.sentences, grave.dossier)
+                settled = await self._janitor.bury(
+                    grave.queue, owner, grave.sentences, grave.dossier
+                )
             except BaseException:
                 self._graves[owner] = self._graves.pop(owner)  # the others' turn comes first
                 raise
             del self._graves[owner]
             self._channel.send({"type": "settled", "owner": owner})
+            if settled:
+                self._buried.set()
 
     async def _bury_predecessors(self) -> None:
         await self._janitor.bury_predecessors(

@@ -72,7 +72,7 @@ def announce(child: Child, exit_: Exit, ending: Ending, *, now: float, succeeded
 
     :param succeeded: whether another one takes its seat.
     """
-    fields = {"worker": child.name} if child.board is not None else {}
+    fields: dict[str, object] = {"worker": child.name} if child.board is not None else {}
     fields |= {
         "pid": exit_.pid,
         "reason": str(ending.reason),
@@ -80,9 +80,8 @@ def announce(child: Child, exit_: Exit, ending: Ending, *, now: float, succeeded
     }
     kind = "worker" if child.board is not None else "monitor"
     if child.state is ChildState.FATAL:
-        event = f"{kind}.fatal"
-        hint = f"given up after crashing again and again; queued restart {child.pool} tries again"
-        log.error(event, **fields, how=exit_.text, next=hint)
+        hint = f"given up; the others go on; `queued restart {child.pool}` tries again"
+        log.error("pool.fatal", pool=child.pool, **fields, how=exit_.text, next=hint)
     elif ending.reason in UNPLANNED:
         event = f"{kind}.crashed"
         following = "restart at once" if succeeded else "no restart"

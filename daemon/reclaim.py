@@ -173,7 +173,7 @@ class _Account:
         return self.settled(release, Outcome.LOST)
 
     def bystander(self) -> Reclaim:
-        note = self.note(Outcome.RELEASED, f"handed back: its worker {self.ending}")
+        note = self.note(Outcome.RELEASED, f"handed back: its worker {self.dossier.ending}")
         release = Release(self.held.id, self.held.fence, Charge.RELEASE, note)
         return self.settled(release, Outcome.RELEASED)
 

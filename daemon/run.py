@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Self
 
 from queued.daemon.meters import ClassMeters
 from queued.drivers.base import Reservation, Settlement
-from queued.jobs.job import Job
+from queued.errors import JobDefinitionError, UnknownJob
+from queued.jobs import registry
+from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.limits import Limits
+from queued.jobs.payload import decode, job_name, prepare
 
 
 class Interrupt(Enum):
@@ -29,9 +35,49 @@ class Plan:
     """Seconds; 0: none."""
     plain: bool
     """``handle`` is a plain function: it runs in a thread."""
+    load: Callable[[bytes], Job]
+    """Makes a fresh instance of a payload's body."""
     hook: bool
     """The class has a ``failed()`` of its own."""
     meters: ClassMeters
+    fixed_delay: float | None
+    """Seconds before each further run, where they are always the same."""
+
+    @classmethod
+    def make(cls, job: type[Job], limits: Limits, meters: ClassMeters) -> Self:
+        backoff = limits.backoff
+        fixed = len(backoff.steps) == 1 and backoff.factor == 1.0 and not backoff.jitter
+        return cls(
+            name=job.__queued__.name,
+            limits=limits,
+            timeout=limits.timeout or 0.0,
+            plain=not inspect.iscoroutinefunction(job.handle),
+            load=prepare(job).load,
+            hook=has_failed_hook(job),
+            meters=meters,
+            fixed_delay=limits.delay(1) if fixed else None,
+        )
+
+    def retry_in(self, tries: int) -> float:
+        """Return the seconds before the run that follows ``tries`` charged tries."""
+        return self.limits.delay(tries) if self.fixed_delay is None else self.fixed_delay
+
+
+def job_class(payload: bytes) -> type[Job]:
+    """Return the class that a payload names, ready for decoding.
+
+    :raises UnknownJob: it is not registered, or cannot be used.
+    :raises CorruptPayload: the payload names none.
+    """
+    name = job_name(payload)
+    if name is None:
+        return type(decode(payload))  # it says what is wrong
+    cls = registry.lookup(name)
+    try:
+        prepare(cls)
+    except JobDefinitionError as error:
+        raise UnknownJob(f"{name} is registered, but cannot be used: {error}") from error
+    return cls
 
 
 class Run:

@@ -76,8 +76,12 @@ class Scoreboard:
         """Make the board of a worker with ``slots`` slots, all idle."""
         size = _HEAD_SIZE + -(-slots // _WORD) * _WORD + slots * _SLOT_SIZE
         fd = _anonymous_file(size)
-        os.pwrite(fd, _HEAD.pack(_MAGIC, slots, 0.0, 0, 0), 0)
-        return cls(fd, slots)
+        try:
+            os.pwrite(fd, _HEAD.pack(_MAGIC, slots, 0.0, 0, 0), 0)
+            return cls(fd, slots)
+        except OSError:
+            os.close(fd)
+            raise
 
     @classmethod
     def attach(cls, fd: int) -> Self:

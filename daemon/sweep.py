@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable
 
 from queued.daemon.executor import Executor
+from queued.daemon.lifecycle import PATIENCE
 from queued.daemon.metrics import Histogram
 from queued.daemon.run import Interrupt, Run
 
 PERIOD = 0.05
-PATIENCE = 1.0
-"""Seconds that a cancelled job has to end, before it counts as overrunning."""
 
 
 class Sweep:

@@ -30,7 +30,7 @@ from queued.daemon.channel import Channel, Frame
 from queued.daemon.fork import fork, fork_for
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
-from queued.errors import ImportFailed
+from queued.errors import QueuedError
 
 MAX_REQUEST = 512 * 1024
 """Bytes of one packet; a spec is about one kilobyte."""
@@ -46,7 +46,7 @@ class Programs(Protocol):
         """Import the user's modules; return warnings; raise ``ImportFailed``."""
 
     def warm(self, url: str) -> None:
-        """Import what every worker needs."""
+        """Import what every worker needs; raise ``QueuedError``."""
 
     def worker(self, spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int: ...
 
@@ -73,6 +73,8 @@ class Template:
         self.generation = generation
         self.started = now
         self.ready = False
+        self.imported = False
+        """It has been ready once."""
         self.error = ""
         """Why its imports failed."""
         self.closed = False
@@ -126,7 +128,7 @@ class Template:
         while data := self._packet():
             frame = json.loads(data)
             if frame["type"] == "ready":
-                self.ready = True
+                self.ready = self.imported = True
             elif frame["type"] == "failed":
                 self.error = frame["error"]
             else:
@@ -169,7 +171,7 @@ class InPlace:
         self.code = code
         self.generation = generation
         self.started = now
-        self.ready = True
+        self.ready = self.imported = True
         self.error = ""
         self.closed = False
         self.pid: int | None = None
@@ -204,7 +206,7 @@ def _worker_in_place(
 ) -> int:
     try:
         programs.load(code.imports, code.folder)
-    except ImportFailed as error:
+    except QueuedError as error:
         channel.send({"type": "event", "event": "import.failed", "error": str(error)})
         return IMPORT_FAILED
     return programs.worker(spec, channel, board)
@@ -217,10 +219,10 @@ def _main(sock: socket.socket, code: Code, programs: Programs, master: int) -> i
     sock.setblocking(True)
     try:
         warnings = programs.load(code.imports, code.folder)
-    except ImportFailed as error:
+        programs.warm(code.url)
+    except QueuedError as error:
         _say(sock, {"type": "failed", "error": str(error)})
         return IMPORT_FAILED
-    programs.warm(code.url)
     gc.collect()
     gc.freeze()  # what is here now is never collected, so its pages stay shared
     _say(sock, {"type": "ready", "warnings": warnings})

@@ -9,28 +9,23 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import count
 
 import structlog
 
 from queued.daemon import report
-from queued.daemon.channel import Channel, Frame
-from queued.daemon.child import Child, ChildState, Stop, abort, leaving
+from queued.daemon.births import Births
+from queued.daemon.channel import Frame
+from queued.daemon.child import Child, ChildState, Stop, abort, kill, leaving
 from queued.daemon.deaths import NEVER_BORN, Ending, Exit, classify, reap
-from queued.daemon.fork import fork
 from queued.daemon.listen import address
-from queued.daemon.memory import OomKills, resident
-from queued.daemon.nursery import Nursery
 from queued.daemon.obituary import Graves, announce, grave_of
 from queued.daemon.overruns import check
 from queued.daemon.plan import Plan
 from queued.daemon.pool import Pool
-from queued.daemon.scoreboard import Scoreboard
-from queued.daemon.spec import MonitorSpec, OwnerName, WorkerSpec
-from queued.daemon.template import InPlace, Programs, Template
-from queued.daemon.templates import Templates
+from queued.daemon.resources import OomKills, allow_descriptors, resident
+from queued.daemon.spec import MonitorSpec
+from queued.daemon.template import Programs
 from queued.daemon.totals import Totals
-from queued.drivers.states import Lane
 
 log = structlog.get_logger()
 
@@ -39,6 +34,9 @@ CHECK_EVERY = 0.25
 PUBLISH_EVERY = 1.0
 PUBLISH_AFTER_CHANGE = 0.05
 """Seconds that a change waits for others before the monitor is told."""
+DESCRIPTORS = 4
+"""A worker costs its master three, and a fourth while it is made."""
+SPARE_DESCRIPTORS = 200
 MONITOR_SILENCE = 60.0
 """Seconds without a frame after which the monitor hangs; it speaks every second."""
 
@@ -56,7 +54,6 @@ class Workforce:
         subreaper: bool,
     ) -> None:
         self.plan = plan
-        self.listener = listener
         self.quiet = False
         """Workers start no more jobs."""
         self.config_ok = True
@@ -67,25 +64,22 @@ class Workforce:
         self.exits: dict[str, Counter[str]] = {}
         """Ended workers by pool and reason."""
         self.on_death: Callable[[Child, Exit, Ending], None] = lambda *_: None
-        self.on_import: Callable[[Template | InPlace, str], None] = lambda *_: None
-        """Called when a template is ready, or (with the error) when it is not."""
-        self._programs = programs
         self._selector = selector
-        self._incarnations = count(1)
-        self._nursery = Nursery()
         self._totals = Totals()
         self._oom = OomKills()
         self._check_at = self._publish_at = 0.0
         self._changed = False
-        self.templates = Templates(
-            programs, selector, self._hear_template, self._template_died, subreaper=subreaper
+        self.births = Births(
+            plan.monitor, programs, selector, self._hear, self._bury, subreaper=subreaper
         )
+        self.births.listener = listener
         self.monitors = Pool(
-            "monitor", self._monitor_blueprint(), 1, self._launch_monitor, gives_up=False
+            "monitor", self._monitor_blueprint(), 1, self.births.monitor, gives_up=False
         )
+        self.allow_descriptors()
         self.pools: dict[str, Pool] = {}
         for name, one in plan.pools.items():
-            self.pools[name] = Pool(name, one.blueprint, one.processes, self._launch_worker)
+            self.pools[name] = Pool(name, one.blueprint, one.processes, self.births.worker)
 
     # who there is
 
@@ -104,11 +98,29 @@ class Workforce:
         running = self.monitors.running
         return running[-1] if running else None
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether a worker lives, or has been asked for."""
+        return any(pool.living for pool in self.pools.values())
+
+    @property
+    def has_come_up(self) -> bool:
+        """Whether everything that should run does, or has been tried in vain."""
+        current = self.births.templates.current
+        return (
+            current is not None
+            and current.ready
+            and bool(self.monitors.running)
+            and all(pool.state != "starting" for pool in self.pools.values())
+        )
+
     # what should be
 
     def apply(self, plan: Plan, listener: socket.socket | None) -> None:
         """Take over a new plan; ``tick`` then closes the gap."""
-        old, self.plan, self.listener = self.plan, plan, listener
+        old, self.plan = self.plan, plan
+        self.births.listener = listener
+        self.allow_descriptors()
         for name, one in plan.pools.items():
             pool = self.pools.get(name)
             if pool is None:
@@ -116,8 +128,8 @@ class Workforce:
                     name,
                     one.blueprint,
                     one.processes,
-                    self._launch_worker,
-                    code=self.templates.newest,
+                    self.births.worker,
+                    code=self.births.templates.newest,
                 )
                 continue
             if pool.closing or one.processes != old.pools[name].processes:
@@ -131,8 +143,13 @@ class Workforce:
         self.monitors.retry()
         self._changed = True
 
+    def allow_descriptors(self) -> None:
+        """See to it that the pools can be as large as the plan says."""
+        workers = sum(one.processes for one in self.plan.pools.values())
+        allow_descriptors(DESCRIPTORS * workers + SPARE_DESCRIPTORS)
+
     def _monitor_blueprint(self) -> MonitorSpec:
-        listen = address(self.listener) if self.listener is not None else None
+        listen = address(self.births.listener) if self.births.listener is not None else None
         return replace(self.plan.monitor, http_listen=listen)
 
     def be_quiet(self) -> None:
@@ -147,83 +164,14 @@ class Workforce:
             for child in pool.living:
                 child.end(stop(child), now)
 
-    # births
-
-    def _launch_worker(self, pool: Pool, index: int, lane: Lane) -> Child | None:
-        template = self.templates.for_code(pool.code)
-        if template is None:
-            return None
-        assert isinstance(pool.blueprint, WorkerSpec)
+    def end_all(self) -> None:
+        """Kill whatever still lives; the end of the daemon, however it came to it."""
         now = time.monotonic()
-        generation = next(self._incarnations)
-        monitor = self.plan.monitor
-        owner = str(OwnerName(monitor.install, monitor.boot, pool.name, index, generation))
-        concurrency = 1 if lane is Lane.SOLO else pool.blueprint.concurrency
-        spec = replace(
-            pool.blueprint,
-            owner=owner,
-            index=index,
-            generation=generation,
-            lane=lane,
-            concurrency=concurrency,
-        )
-        board = Scoreboard.create(concurrency)
-        child, theirs = self._child(pool, index, owner, board, lane)
-        self._nursery.expect(generation, child, template)
-        template.fork(generation, spec, theirs, board, now=now)
-        theirs.close()
-        return child
-
-    def _launch_monitor(self, pool: Pool, index: int, lane: Lane) -> Child:
-        assert isinstance(pool.blueprint, MonitorSpec)
-        spec, listener = pool.blueprint, self.listener
-        owner = f"{spec.install}-{spec.boot}-monitor-{next(self._incarnations)}"
-        child, theirs = self._child(pool, index, owner, None, lane)
-        keep = [theirs.fileno(), *([listener.fileno()] if listener is not None else [])]
-        pid = fork(lambda: self._programs.monitor(spec, theirs, listener), keep=keep)
-        theirs.close()
-        child.born(pid, time.monotonic())
-        return child
-
-    def _child(
-        self, pool: Pool, index: int, owner: str, board: Scoreboard | None, lane: Lane
-    ) -> tuple[Child, Channel]:
-        ours, theirs = Channel.pair()
-        child = Child(
-            index=index,
-            blueprint=pool.blueprint,
-            code=pool.code,
-            owner=owner,
-            channel=ours,
-            board=board,
-            now=time.monotonic(),
-            lane=lane,
-        )
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(child))
-        self._changed = True
-        return child, theirs
-
-    def _hear_template(self, template: Template | InPlace, frame: Frame) -> None:
-        match frame["type"]:
-            case "ready":
-                for warning in frame["warnings"]:
-                    log.warning("import.warning", hint=warning)
-                self.on_import(template, "")
-            case "failed":
-                self.on_import(template, frame["error"])
-            case "forked":
-                if (child := self._nursery.answered(frame["id"])) is not None:
-                    child.born(frame["pid"], time.monotonic())
-            case "unforked":
-                if (child := self._nursery.answered(frame["id"])) is not None:
-                    log.error("worker.not_forked", worker=child.name, error=frame["error"])
-                    self._bury(child, NEVER_BORN)
-
-    def _template_died(self, template: Template | InPlace, exit_: Exit) -> None:
-        if not template.error:
-            log.error("template.died", how=exit_.text, next="another one is made")
-            if not template.ready:
-                self.on_import(template, f"the imports ended the process ({exit_.text})")
+        for pool in (*self.pools.values(), self.monitors):
+            pool.end(kill(), now)
+        self.births.templates.close()
+        for child in self._children:
+            child.close()
 
     # what children say
 
@@ -288,15 +236,15 @@ class Workforce:
     def reap(self, now: float) -> None:
         """Bury every child that has ended."""
         by_pid = {child.pid: child for child in self._children if child.living and child.pid}
-        for exit_ in reap({*by_pid, *self.templates.pids}):
+        for exit_ in reap({*by_pid, *self.births.templates.pids}):
             child = by_pid.get(exit_.pid)
             if child is not None:
                 self._bury(child, exit_)
-            elif not self.templates.exited(exit_, now):
-                self._nursery.found_dead(exit_)
-        for child, exit_ in self._nursery.born_dead(self.workers):
+            elif not self.births.templates.exited(exit_, now):
+                self.births.nursery.found_dead(exit_)
+        for child, exit_ in self.births.nursery.born_dead(self.workers):
             self._bury(child, exit_)
-        for child in self._nursery.abandoned():
+        for child in self.births.nursery.abandoned():
             self._bury(child, NEVER_BORN)
 
     def _bury(self, child: Child, exit_: Exit) -> None:
@@ -334,7 +282,7 @@ class Workforce:
 
     def tick(self, now: float) -> None:
         """Let the templates, the pools and the monitor take their steps."""
-        self.templates.tick(now)
+        self.births.templates.tick(now)
         for pool in (*self.pools.values(), self.monitors):
             pool.tick(now)
         for name in [name for name, pool in self.pools.items() if pool.closing]:

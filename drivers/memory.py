@@ -1,12 +1,13 @@
 """The reference driver: everything in one process, for tests and to be read.
 
 ``memory://name`` is one store for all drivers of that URL in the process; ``memory://`` alone is
-private to its driver. Nothing outlives the process. Each verb is one plain critical section, so that
-this is the shortest statement of what the other drivers do in Lua and SQL.
+private to its driver. Nothing outlives the process. Each verb is one plain critical section: the
+shortest statement of what the other drivers do in Lua and SQL.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 
@@ -23,8 +24,20 @@ from queued.drivers.base import (
     Settlement,
     State,
 )
-from queued.drivers.memory_store import Owner, Store, StoredQueue
+from queued.drivers.memory_store import Owner, StoredQueue
 from queued.errors import OwnerLost
+
+
+class Store:
+    """All queues behind one URL, and the lock under which each verb runs.
+
+    One loop needs no lock; but ``queue.sync`` pushes from a thread of its own.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.queues: dict[str, StoredQueue] = {}
+
 
 _shared: dict[str, Store] = {}
 
@@ -48,7 +61,7 @@ class MemoryDriver:
         """Memory always answers."""
 
     def _queue(self, name: str) -> StoredQueue:
-        """Return the queue; one without jobs is made on the fly, and not listed (see ``queues``)."""
+        """Return the queue. One that never had a job is made here, and not listed as one."""
         return self._store.queues.setdefault(name, StoredQueue(name))
 
     # producers

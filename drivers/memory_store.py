@@ -303,11 +303,3 @@ class StoredQueue:
 
 def _due_at(job: Job) -> float:
     return job.due_at
-
-
-class Store:
-    """All queues behind one URL, and the lock under which each verb runs."""
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.queues: dict[str, StoredQueue] = {}

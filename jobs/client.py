@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import os
 from collections.abc import AsyncGenerator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from queued.drivers import driver_for
 from queued.drivers.base import MAX_BATCH, Driver, NewJob
@@ -33,7 +33,7 @@ class Client:
         self._opening: asyncio.Task[Driver] | None = None
         self._lifetime: AsyncGenerator[None, None] | None = None
         self._pending: dict[str, list[_Waiting]] = {}
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: set[asyncio.Future[Any]] = set()
         # What the driver starts must not run in, and log with, the context of whoever came first.
         self._context = contextvars.Context()
 
@@ -61,10 +61,16 @@ class Client:
         self._pending.setdefault(queue, []).append(_Waiting(job, enqueued))
         return enqueued
 
+    async def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        """Send up to ``MAX_BATCH`` jobs at once; the answers say which were new."""
+        sending = self.loop.create_task(self._enqueue(queue, jobs))
+        self._track(sending)
+        return await sending
+
     async def close(self) -> None:
         """Wait for what is being sent, and close the driver. A later use opens it again."""
         self._flush()
-        if self._sending:
+        while self._sending:
             await asyncio.wait(self._sending)
         if self._opening is not None:
             await asyncio.wait([self._opening])
@@ -102,15 +108,20 @@ class Client:
         for queue, waiting in pending.items():
             for start in range(0, len(waiting), MAX_BATCH):
                 batch = waiting[start : start + MAX_BATCH]
-                task = self.loop.create_task(self._send(queue, batch))
-                self._sending.add(task)
-                task.add_done_callback(self._sending.discard)
+                self._track(self.loop.create_task(self._send(queue, batch)))
+
+    def _track(self, sending: asyncio.Future[Any]) -> None:
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        driver = await self.driver()
+        return await driver.enqueue(queue, jobs)
 
     async def _send(self, queue: str, batch: Sequence[_Waiting]) -> None:
         waiting = [each for each in batch if not each.enqueued.done()]
         try:
-            driver = await self.driver()
-            answers = await driver.enqueue(queue, [each.job for each in waiting])
+            answers = await self._enqueue(queue, [each.job for each in waiting])
         except DriverUnavailable as error:
             for job, enqueued in waiting:
                 _refuse(enqueued, unavailable(error, [job.id]))

@@ -7,28 +7,14 @@ never loads pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import MISSING
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    NotRequired,
-    Required,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreConfig, SchemaSerializer
-from typing_extensions import TypedDict  # typing's own does not do for pydantic before 3.12
+from pydantic import ValidationError
 
-from queued.errors import CorruptPayload, InvalidJob, JobDefinitionError
+from queued.errors import CorruptPayload, InvalidJob
+from queued.jobs.annotations import field_types, is_loose, schemas
 from queued.jobs.definition import RESERVED, SET_BY_QUEUED
 from queued.jobs.text import error_text, nearest, one_line
 
@@ -39,9 +25,6 @@ MAX_DEPTH = 100
 _MAX_PROBLEMS = 10
 _SKIPPED = frozenset((*SET_BY_QUEUED, "queue"))  # a job may carry these itself; they are no payload
 _PLAIN = frozenset((str, int, float, bool, type(None)))
-_ANYTHING = (Any, object, dict, list, tuple)
-# As in the typed dict's own configuration, which holds for validation and for what is nested only.
-_SERIALIZATION = CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
 
 
 class Codec:
@@ -55,13 +38,13 @@ class Codec:
         self._typed = definition.typed
         self._names = frozenset(definition.fields)
         self._validate_job = getattr(cls, "validate", None)
-        hints = _hints(cls)
+        hints = field_types(cls)
         # Like attributes without annotation, these hold whatever JSON can.
-        self._loose = frozenset(name for name, hint in hints.items() if _is_loose(hint))
-        adapter = _adapter(cls, hints)
+        self._loose = frozenset(name for name, hint in hints.items() if is_loose(hint))
+        adapter, serializer = schemas(cls, hints)
         self._validate_python = adapter.validator.validate_python
         self._validate_json = adapter.validator.validate_json
-        self._to_json = SchemaSerializer(adapter.core_schema, _SERIALIZATION).to_json
+        self._to_json = serializer.to_json
         self.header = b""
         """The first line of payloads; empty until a job is dispatched for the first time."""
 
@@ -192,66 +175,6 @@ class Codec:
         if kind in {"missing", "json_invalid"} or not location:
             return f"{where}: {said}"
         return f"{where}: {said} (got {type(problem['input']).__name__})"
-
-
-def _adapter(cls: type[Job], hints: dict[str, Any]) -> TypeAdapter[Any]:
-    """Return an adapter for a typed dict of the fields, which is what an instance's dict holds."""
-    definition = cls.__queued__
-    items: dict[str, Any] = {}
-    for name in definition.fields:
-        hint = hints[name]
-        written = getattr(cls, name, None)
-        if isinstance(written, FieldInfo):
-            hint = Annotated[hint, *written.metadata]
-        required = definition.typed and definition.default(name) is MISSING
-        items[name] = Required[hint] if required else NotRequired[hint]
-    fields = cast("Any", TypedDict(cls.__name__, items))  # type: ignore[operator]
-    fields.__pydantic_config__ = ConfigDict(
-        extra="forbid" if definition.typed else "allow",
-        val_json_bytes="base64",
-        ser_json_bytes="base64",
-        ser_json_inf_nan="constants",
-    )
-    try:
-        return TypeAdapter(fields)
-    except PydanticUserError as error:
-        said = one_line(str(error).partition("\n")[0])
-        raise JobDefinitionError(
-            f"{cls.__name__}: a field has a type that has no JSON: {said}"
-        ) from error
-
-
-def _hints(cls: type[Job]) -> dict[str, Any]:
-    try:
-        hints = get_type_hints(cls, include_extras=True)
-    except NameError as error:
-        raise JobDefinitionError(
-            f'{cls.__name__}: an annotation names "{error.name}", which does not exist when the'
-            " program runs; define or import it at the top of the module, not under TYPE_CHECKING"
-        ) from error
-    for name in cls.__queued__.fields:
-        if hints[name] is ClassVar or get_origin(hints[name]) is ClassVar:
-            raise JobDefinitionError(f"{cls.__name__}.{name}: write ClassVar under its own name")
-    return {name: hints[name] for name in cls.__queued__.fields}
-
-
-def _is_loose(hint: Any) -> bool:
-    """Say whether a type admits anything at some place, and nothing elsewhere that JSON lacks."""
-    leaves = list(_leaves(hint))
-    return any(leaf in _ANYTHING for leaf in leaves) and all(
-        leaf in _ANYTHING or leaf in _PLAIN for leaf in leaves
-    )
-
-
-def _leaves(hint: Any) -> Iterator[Any]:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        arguments = arguments[:1]
-    if arguments and origin is not Literal:
-        for argument in arguments:
-            yield from _leaves(argument)
-    else:
-        yield hint
 
 
 def _not_plain(value: Any, depth: int) -> str | None:

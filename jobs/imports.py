@@ -9,13 +9,14 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 
 from queued.errors import ImportFailed, JobDefinitionError
 from queued.jobs import payload
 from queued.jobs.frames import is_ours, module_of
+from queued.jobs.job import Job
 from queued.jobs.registry import registered
 from queued.jobs.text import error_text, nearest, one_line
 
@@ -28,15 +29,18 @@ def load(imports: Sequence[str], folder: Path) -> list[str]:
     :raises ImportFailed: one line for each that failed, which names the user's own file and line.
     """
     folder = folder.resolve()
+    before = registered()
     _put_first(str(folder))
     failures: list[str] = []
     warnings: list[str] = []
     for name in dict.fromkeys(imports):
         _load_tree(name, folder, failures, warnings)
-    failures += _unusable(folder)
+    theirs = [cls for cls in registered().values() if _is_in(cls.__module__, imports)]
+    brought = [cls for name, cls in registered().items() if name not in before]
+    failures += _unusable({*theirs, *brought}, folder)
     if failures:
         raise ImportFailed("\n".join(failures))
-    if imports and not any(_is_in(cls.__module__, imports) for cls in registered().values()):
+    if imports and not theirs:
         warnings.append(f"no Job class is defined in {', '.join(imports)}")
     return warnings
 
@@ -134,13 +138,16 @@ def _similar(missing: str, folder: Path) -> str:
     return hint.replace('"', f'"{parent}.', 1) if parent else hint
 
 
-def _unusable(folder: Path) -> Iterator[str]:
-    """Build all codecs, once and before workers are forked, and say what cannot work."""
-    for name, cls in registered().items():
+def _unusable(classes: Iterable[type[Job]], folder: Path) -> list[str]:
+    """Build the codecs, once and before workers are forked, and say what cannot work."""
+    failures = []
+    for cls in classes:
         try:
             payload.prepare(cls)
         except JobDefinitionError as error:
-            yield f"{_defined_at(cls, folder) or name}: {one_line(str(error))}"
+            where = _defined_at(cls, folder) or cls.__module__
+            failures.append(f"{where}: {one_line(str(error))}")
+    return sorted(failures)
 
 
 def _defined_at(cls: type, folder: Path) -> str | None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -55,6 +56,7 @@ class Queue:
 
     def __init__(self, url: str | None = None) -> None:
         self._url: str | None = None
+        self._found: str | None = None
         self._clients = Clients()
         if url is not None:
             self.connect(url)
@@ -65,6 +67,10 @@ class Queue:
         :raises ConfigError: it is no URL.
         """
         self._url = normalise(url, Path.cwd())
+
+    def fall_back_to(self, url: str) -> None:
+        """Use the back-end at ``url`` if ``connect`` names none: a worker's own, for its jobs."""
+        self._found = url
 
     @cached_property
     def sync(self) -> SyncQueue:
@@ -155,10 +161,8 @@ class Queue:
     # In two halves, so that a job is read in the thread that made it: the sync verbs need that.
     def pack(self, job: Job, queue: str | None, delay: Delay, job_id: str | None) -> Parcel:
         """Validate and encode a job."""
-        encoded = payload.encode(job)
-        name = _checked_queue(queue or job.queue or DEFAULT_QUEUE)
-        chosen = new_id() if job_id is None else _checked_id(job_id)
-        return Parcel(name, NewJob(chosen, encoded, _seconds(delay)))
+        seconds = _seconds(delay) if delay else 0.0
+        return _parcel(job, queue, seconds, new_id() if job_id is None else _checked_id(job_id))
 
     def pack_all(
         self,
@@ -171,12 +175,14 @@ class Queue:
         """Validate and encode jobs, or a part of them; an error names the index."""
         if ids is not None and len(ids) != len(jobs):
             raise InvalidJob(f"bulk got {len(jobs)} jobs and {len(ids)} ids")
+        seconds = _seconds(delay)
         numbers = range(len(jobs))[part]
-        chosen = ids[part] if ids is not None else new_ids(len(numbers))
+        made = iter(new_ids(len(numbers)) if ids is None else ())
         parcels = []
-        for number, job_id in zip(numbers, chosen, strict=True):
+        for number in numbers:
             try:
-                parcels.append(self.pack(jobs[number], queue, delay, job_id))
+                job_id = next(made) if ids is None else _checked_id(ids[number])
+                parcels.append(_parcel(jobs[number], queue, seconds, job_id))
             except InvalidJob as error:
                 raise type(error)(f"jobs[{number}]: {error}") from error.__cause__
         return parcels
@@ -188,29 +194,31 @@ class Queue:
 
     async def send_all(self, parcels: Sequence[Parcel]) -> list[Receipt]:
         """Enqueue packed jobs queue by queue, ``MAX_BATCH`` at a time."""
-        by_queue: dict[str, list[int]] = {}
-        for index, parcel in enumerate(parcels):
-            by_queue.setdefault(parcel.queue, []).append(index)
+        by_queue: defaultdict[str, list[int]] = defaultdict(list)
+        for number, (name, _) in enumerate(parcels):
+            by_queue[name].append(number)
         receipts: dict[int, Receipt] = {}
         client = self._client()
-        for name, indexes in by_queue.items():
-            for start in range(0, len(indexes), MAX_BATCH):
-                batch = indexes[start : start + MAX_BATCH]
+        for name, numbers in by_queue.items():
+            for start in range(0, len(numbers), MAX_BATCH):
+                batch = numbers[start : start + MAX_BATCH]
+                jobs = [parcels[number].job for number in batch]
                 try:
-                    driver = await client.driver()
-                    answers = await driver.enqueue(name, [parcels[index].job for index in batch])
+                    answers = await client.enqueue_all(name, jobs)
                 except DriverUnavailable as error:
-                    left = [p.job.id for i, p in enumerate(parcels) if i not in receipts]
+                    left = [job.id for n, (_, job) in enumerate(parcels) if n not in receipts]
                     done = f"{len(receipts)} of {len(parcels)} jobs were acknowledged; "
                     raise unavailable(error, left, done) from error
-                for index, enqueued in zip(batch, answers, strict=True):
-                    receipts[index] = Receipt(parcels[index].job.id, enqueued)
-        return [receipts[index] for index in range(len(parcels))]
+                for number, job, enqueued in zip(batch, jobs, answers, strict=True):
+                    receipts[number] = Receipt(job.id, enqueued)
+        return [receipts[number] for number in range(len(parcels))]
 
     def _client(self) -> Client:
-        if self._url is None:
-            self._url, _ = find_connection(os.environ, Path.cwd())
-        return self._clients.current(self._url)
+        url = self._url or self._found
+        if url is None:
+            url, _ = find_connection(os.environ, Path.cwd())
+            self._found = url
+        return self._clients.current(url)
 
 
 queue = Queue()
@@ -229,6 +237,13 @@ async def dispatch(
     return await _program.push(job, queue, delay, id)
 
 
+def _parcel(job: Job, queue: str | None, seconds: float, job_id: str) -> Parcel:
+    encoded = payload.encode(job)
+    name = _checked_queue(queue or job.queue or DEFAULT_QUEUE)
+    return Parcel(name, NewJob(job_id, encoded, seconds))
+
+
+@lru_cache(maxsize=1_000)
 def _checked_queue(name: str) -> str:
     if not isinstance(name, str) or not QUEUE_PATTERN.fullmatch(name):
         raise InvalidJob(

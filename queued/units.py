@@ -91,6 +91,9 @@ def _seconds(value: object) -> float | None:
     if isinstance(value, int | float):
         return value
     text = value.strip().lower() if isinstance(value, str) else ""
+    if text.startswith("-"):
+        seconds = _seconds(text[1:])
+        return None if seconds is None else -seconds
     if _NUMBER.fullmatch(text):
         return float(text)
     if _DURATION.fullmatch(text):

@@ -2,15 +2,16 @@
 
 What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``):
 
-    jobs          hash    id → when it was enqueued (6 bytes, ms) and its payload, in every state
+    jobs          hash    id → when it was enqueued, since when it is ready or will be (6 bytes
+                          each, ms), and its payload; in every state
     meta          hash    id → counts and history, of jobs that had an abnormal run
-    ready, solo   lists   id and since when it is ready (6 bytes, ms), a list for each lane
+    ready, solo   lists   ids, a list for each lane
     scheduled     zset    id → ms when due
-    held:<owner>  hash    id → fence, ms of reserving, ms of becoming ready (8 bytes each)
+    held:<owner>  hash    id → fence, ms of reserving (8 bytes each)
     owners        zset    owner → ms when its lease ends; negative: when it was retired
     nonces        hash    owner → nonce and first fence of its last batch
     fence         number  the last fence; never falls
-    failed        zset    id → ms of failing
+    failed        zset    id → µs of failing
     records       hash    id → why it failed
     hooks         zset    id → ms when its ``failed()`` is due
     counters      hash    enqueued → how many ever were

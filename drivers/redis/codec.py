@@ -19,8 +19,7 @@ from queued.drivers.base import (
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SIZE = 16
-_STAMP = 6
-_ENTRY = Struct(">QQQ")  # fence, ms of reserving, ms of becoming ready
+_ENTRY = Struct(">QQ")  # fence, ms of reserving
 
 pack_fence = Struct(">Q").pack
 
@@ -50,19 +49,25 @@ def reservations(flat: Sequence[Any]) -> Iterator[Reservation]:
     """Yield what ``reserve`` and ``retire`` answer: id, entry, record and counts of each job."""
     values = iter(flat)
     for raw, entry, record, meta in zip(values, values, values, values, strict=True):
-        fence, reserved, ready = _ENTRY.unpack(entry)
-        enqueued = int.from_bytes(record[:_STAMP])
-        counts, history = counts_of(meta) if meta else (NO_COUNTS, b"")
+        fence, reserved = _ENTRY.unpack(entry)
+        payload, enqueued_at, ready_at = record_of(record)
+        counts, history = counts_of(meta)
         yield Reservation(
             unpack_id(raw),
-            record[_STAMP:],
+            payload,
             fence,
-            enqueued / 1000,
-            ready / 1000,
+            enqueued_at,
+            ready_at,
             reserved / 1000,
             counts,
             history,
         )
+
+
+def record_of(record: bytes) -> tuple[bytes, float, float]:
+    """Return payload, time of enqueueing and time of readiness from a record in ``jobs``."""
+    enqueued, ready = int.from_bytes(record[:6]), int.from_bytes(record[6:12])
+    return record[12:], enqueued / 1000, ready / 1000
 
 
 def counts_of(meta: bytes | None) -> tuple[Counts, bytes]:
@@ -76,14 +81,15 @@ def counts_of(meta: bytes | None) -> tuple[Counts, bytes]:
 def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
     """Return what ``_failed.lua`` describes."""
     raw, failed, record, failure, meta, hook = values
+    payload, enqueued_at, _ = record_of(record)
     counts, history = counts_of(meta)
     return FailedJob(
         id=unpack_id(raw),
         queue=queue,
-        payload=record[_STAMP:],
+        payload=payload,
         record=failure,
-        failed_at=float(failed) / 1000,
-        enqueued_at=int.from_bytes(record[:_STAMP]) / 1000,
+        failed_at=float(failed) / 1_000_000,
+        enqueued_at=enqueued_at,
         counts=counts,
         history=history,
         hook_pending=hook is not None,
@@ -94,6 +100,7 @@ def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
     """Return what ``find.lua`` answers."""
     name, record, meta, *rest = values
     state = State(name.decode())
+    payload, enqueued_at, ready_at = record_of(record)
     counts, history = counts_of(meta)
     where: dict[str, Any] = {}
     match state:
@@ -103,17 +110,17 @@ def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
             where["due_at"] = float(rest[0]) / 1000
         case State.RESERVED:
             owner, entry = rest
-            _, reserved, ready = _ENTRY.unpack(entry)
             where["owner"] = owner.decode()
-            where["reserved_at"], where["ready_at"] = reserved / 1000, ready / 1000
+            where["ready_at"] = ready_at
+            where["reserved_at"] = _ENTRY.unpack(entry)[1] / 1000
         case State.READY:
-            where["ready_at"] = int.from_bytes(rest[0]) / 1000
+            where["ready_at"] = ready_at
     return JobInfo(
         id=job_id,
         queue=queue,
         state=state,
-        payload=record[_STAMP:],
-        enqueued_at=int.from_bytes(record[:_STAMP]) / 1000,
+        payload=payload,
+        enqueued_at=enqueued_at,
         counts=counts,
         history=history,
         **where,

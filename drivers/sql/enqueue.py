@@ -48,7 +48,7 @@ INSERT_PAYLOADS = Statement(
 
 
 def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[bool]:
-    ledger = Ledger.read(session, queue) or Ledger()
+    ledger = Ledger.read(session, queue) or Ledger(queue)
     ids = list(dict.fromkeys(job.id for job in new))
     existing = {job_id for (job_id,) in session.packed(EXISTING, queue=queue, ids=ids)}
     absent: list[NewJob] = []
@@ -59,12 +59,13 @@ def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[bool]:
             existing.add(job.id)
             absent.append(job)
     if absent:
-        _insert(session, queue, absent, ledger)
-        ledger.write(session, queue)
+        _insert(session, ledger, absent)
+        ledger.write(session)
     return answer
 
 
-def _insert(session: Session, queue: str, absent: Sequence[NewJob], ledger: Ledger) -> None:
+def _insert(session: Session, ledger: Ledger, absent: Sequence[NewJob]) -> None:
+    queue = ledger.queue
     ready, scheduled = STATE_CODES[State.READY], STATE_CODES[State.SCHEDULED]
     now = session.now
     rank = ledger.take_ranks(len(absent))
@@ -74,10 +75,8 @@ def _insert(session: Session, queue: str, absent: Sequence[NewJob], ledger: Ledg
         for n, (job, delay) in enumerate(zip(absent, delays, strict=True))
     ]
     session.run(INSERT_JOBS, queue=queue, now=now, rows=rows)
-    session.run_each(
-        INSERT_PAYLOADS,
-        ({"queue": queue, **each} for each in sliced(([job.id], job.payload) for job in absent)),
-    )
+    for payloads_ in sliced(([job.id], job.payload) for job in absent):
+        session.run(INSERT_PAYLOADS, queue=queue, **payloads_)
     waiting = sum(map(bool, delays))
     ledger.scheduled += waiting
     ledger.ready += len(absent) - waiting

@@ -14,33 +14,28 @@ from queued.drivers.sql.promote import promote
 from queued.drivers.sql.rows import reservation, select_reservations
 from queued.drivers.sql.schema import LANE_CODES, failed, in_lane, in_state, jobs, state_code
 from queued.drivers.sql.session import Session, Statement
-from queued.drivers.sql.settle import settle
 from queued.drivers.sql.sets import parameter
+from queued.drivers.sql.settle import settle
 
 _here = jobs.c.queue == parameter("queue", String)
 
-_first = (
-    select(jobs.c.seq, jobs.c.rank)
-    .where(
-        _here,
-        jobs.c.lane == parameter("lane"),
-        in_state(State.READY),
-    )
-    .order_by(jobs.c.rank)
-    .limit(parameter("want"))
-    .subquery("first")
-)
-_picked = select(
-    _first.c.seq, func.row_number().over(order_by=_first.c.rank).label("number")
-).subquery("picked")
+_ready_in_lane = (_here, jobs.c.lane == parameter("lane"), in_state(State.READY))
+_first = select(jobs.c.seq).where(*_ready_in_lane).order_by(jobs.c.rank).limit(parameter("want"))
+
+HEAD = Statement(select(func.min(jobs.c.rank)).where(*_ready_in_lane))
 RESERVE = Statement(
     update(jobs)
-    .where(jobs.c.seq == _picked.c.seq)
+    .where(jobs.c.seq.in_(_first))
     .values(
         state=state_code(State.RESERVED),
         owner=parameter("owner", String),
-        fence=parameter("fence") + _picked.c.number,
+        fence=parameter("offset") + jobs.c.rank,
         reserved_at=parameter("now", Float),
+    )
+)
+HIGHEST_FENCE = Statement(
+    select(func.max(jobs.c.fence)).where(
+        _here, jobs.c.owner == parameter("owner"), in_state(State.RESERVED)
     )
 )
 BATCH = Statement(
@@ -85,40 +80,41 @@ def exchange(
     if ledger is None:  # no job ever was in this queue: there is nothing to settle or to reserve
         lost = [settlement.id for settlement in settlements]
     elif settlements:
-        lost = settle(session, queue, owner, settlements, ledger)
+        lost = settle(session, ledger, owner, settlements)
     if wanted.want > 0:
         holder = hold(session, queue, owner, wanted.lease)
         retired = holder.retired_at is not None
         if ledger is not None and not retired:
-            promote(session, queue, wanted.want, ledger)
-            above = _reserve(session, queue, owner, holder, wanted, ledger)
+            promote(session, ledger, wanted.want)
+            above = _reserve(session, ledger, owner, holder, wanted)
     if ledger is not None:
-        ledger.write(session, queue)
+        ledger.write(session)
     session.commit()
     return None if retired else _answer(session, queue, owner, lost, above)
 
 
 def _reserve(
-    session: Session, queue: str, owner: str, holder: Owner, wanted: Wanted, ledger: Ledger
+    session: Session, ledger: Ledger, owner: str, holder: Owner, wanted: Wanted
 ) -> int | None:
     """Return the fence above which the owner's reservations are this call's; None: it has none."""
     if wanted.nonce and wanted.nonce < holder.nonce:
         return None  # a late copy of a call that was answered: nobody reads this answer
     if wanted.nonce and wanted.nonce == holder.nonce:
         return holder.fence
-    above = ledger.fence
+    queue, lane, above = ledger.queue, LANE_CODES[wanted.lane], ledger.fence
+    head = session.value(HEAD, queue=queue, lane=lane)
+    if head is None:
+        return None
     count = session.run(
         RESERVE,
         queue=queue,
         owner=owner,
-        lane=LANE_CODES[wanted.lane],
+        lane=lane,
         want=wanted.want,
-        fence=above,
+        offset=above + 1 - head,  # ranks rise, so fences do, the first by one
         now=session.now,
     )
-    if not count:
-        return None
-    ledger.fence += count
+    ledger.fence = session.value(HIGHEST_FENCE, queue=queue, owner=owner)
     ledger.ready -= count
     ledger.reserved += count
     if wanted.nonce:
@@ -144,6 +140,6 @@ def _answer(
 
 
 def look(session: Session, queue: str) -> tuple[bool, float | None]:
-    """Return whether a job is ready, and in how many seconds the next one is due (None: none)."""
-    ready, due = session.row(WORK, queue=queue)
-    return bool(ready), None if due is None else due - session.now
+    """Return whether a job is ready for a normal worker, and when the next one is due, if any."""
+    ready, due_at = session.row(WORK, queue=queue)
+    return bool(ready), due_at

@@ -30,9 +30,7 @@ PUT_OFF = Statement(
     .where(failed.c.seq.in_(members("seqs")))
     .values(hook_at=parameter("until", Float))
 )
-CLAIMED = Statement(
-    select_failures.where(failed.c.seq.in_(members("seqs"))).order_by(failed.c.seq)
-)
+CLAIMED = Statement(select_failures.where(failed.c.seq.in_(members("seqs"))).order_by(failed.c.seq))
 FINISH_HOOK = Statement(
     update(failed)
     .where(
@@ -97,7 +95,7 @@ def requeue(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
         session.run(REQUEUE, rows=rows, now=session.now)
         ledger.failed -= len(seqs)
         ledger.ready += len(seqs)
-        ledger.write(session, queue)
+        ledger.write(session)
     return answer
 
 
@@ -106,7 +104,7 @@ def forget(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
     if seqs and (ledger := Ledger.read(session, queue)):
         remove(session, seqs)
         ledger.failed -= len(seqs)
-        ledger.write(session, queue)
+        ledger.write(session)
     return answer
 
 

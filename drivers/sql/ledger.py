@@ -42,6 +42,7 @@ WRITE = Statement(
 class Ledger:
     """A queue's row, as read and since changed."""
 
+    queue: str
     fence: int = 0
     rank: int = 0
     enqueued_total: int = 0
@@ -57,13 +58,17 @@ class Ledger:
     def read(cls, session: Session, queue: str) -> Ledger | None:
         """Return a queue's row; None for a queue that never had a job."""
         row = session.row(READ, queue=queue)
-        return None if row is None else cls(*row, _stored=row[:-1])
+        if row is None:
+            return None
+        ledger = cls(queue, *row)
+        ledger._stored = row[:-1]
+        return ledger
 
-    def write(self, session: Session, queue: str) -> None:
+    def write(self, session: Session) -> None:
         """Store what changed. Nothing did in an idle worker's look: it must not write, nor wake."""
         if (fields := self._fields()) != self._stored:
             statement = WRITE if self._stored else CREATE
-            session.run(statement, queue=queue, **dict(zip(_FIELDS, fields, strict=True)))
+            session.run(statement, queue=self.queue, **dict(zip(_FIELDS, fields, strict=True)))
             self._stored = fields
 
     def _fields(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Select, String, func, literal_column, select
+from sqlalchemy import ColumnElement, Float, Integer, Select, String, func, literal_column, select
 
 from queued.drivers.base import JobInfo, Lane, QueueStats, State
 from queued.drivers.sql.ledger import Ledger
@@ -18,7 +18,7 @@ from queued.drivers.sql.settle import remove
 HOUR = 3600.0
 
 _here = jobs.c.queue == parameter("queue", String)
-_one = literal_column("1")
+_one = literal_column("1", Integer)
 
 
 def _jobs_of(queue: Any, state: State, selected: ColumnElement[Any]) -> Select[Any]:
@@ -81,12 +81,18 @@ def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:
 
 
 def _sample(row: Sequence[Any], now: float) -> QueueStats:
-    *counts, normal, solo, reserved = row
-    ready = [at for at in (normal, solo) if at is not None]
+    ready, scheduled, reserved, failed_, suspects, enqueued, lately, normal, solo, held = row
+    oldest_ready = min((at for at in (normal, solo) if at is not None), default=now)
     return QueueStats(
-        *counts,
-        oldest_ready_age_seconds=max(now - min(ready, default=now), 0.0),
-        oldest_reserved_age_seconds=max(now - (now if reserved is None else reserved), 0.0),
+        ready=ready,
+        scheduled=scheduled,
+        reserved=reserved,
+        failed=failed_,
+        suspects=suspects,
+        enqueued_total=enqueued,
+        failed_last_hour=lately,
+        oldest_ready_age_seconds=max(now - oldest_ready, 0.0),
+        oldest_reserved_age_seconds=0.0 if held is None else max(now - held, 0.0),
     )
 
 
@@ -111,7 +117,7 @@ def cancel(session: Session, queue: str, job_id: str) -> State | None:
     else:
         return state
     remove(session, [seq])
-    ledger.write(session, queue)
+    ledger.write(session)
     return state
 
 
@@ -127,5 +133,5 @@ def purge(session: Session, queue: str, limit: int) -> int:
         remove(session, seqs)
         ledger.ready -= len(ready)
         ledger.scheduled -= len(scheduled)
-        ledger.write(session, queue)
+        ledger.write(session)
     return len(seqs)

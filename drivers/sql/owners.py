@@ -14,7 +14,7 @@ from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import given, members, packed, parameter
 
 FORGET_AFTER = 3600.0
-"""Seconds after which an owner that was retired, or never came back, and holds nothing is forgotten."""
+"""Seconds after which an owner that is retired, or gone, and holds nothing is forgotten."""
 
 _here = owners.c.queue == parameter("queue")
 _this = owners.c.owner == parameter("owner")

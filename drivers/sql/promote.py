@@ -35,12 +35,12 @@ PROMOTE = Statement(
 )
 
 
-def promote(session: Session, queue: str, limit: int, ledger: Ledger) -> int:
+def promote(session: Session, ledger: Ledger, limit: int) -> int:
     """Promote up to ``limit`` jobs; return how many."""
     if ledger.next_due is None or ledger.next_due > session.now:
         return 0
     above = ledger.rank - 1
-    count = session.run(PROMOTE, queue=queue, now=session.now, limit=limit, above=above)
+    count = session.run(PROMOTE, queue=ledger.queue, now=session.now, limit=limit, above=above)
     ledger.rank += count
     ledger.scheduled -= count
     ledger.ready += count
@@ -52,6 +52,6 @@ def promote_due(session: Session, queue: str, limit: int) -> int:
     ledger = Ledger.read(session, queue)
     if ledger is None:
         return 0
-    count = promote(session, queue, limit, ledger)
-    ledger.write(session, queue)
+    count = promote(session, ledger, limit)
+    ledger.write(session)
     return count

@@ -7,13 +7,15 @@
     queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
 
 Payloads stand apart because a job's row is rewritten at every move. The counts stand in the queue's
-row, changed in the transaction that moves the jobs, because to count a million entries takes tens of
-milliseconds each time that somebody looks. Every index is partial, or leads to one job: what a verb
-costs does not depend on how many jobs wait. Times are seconds since the epoch, by the clock of the
-back-end.
+row, changed in the transaction that moves the jobs, because to count a million entries takes tens
+of milliseconds each time that somebody looks. Every index is partial, or leads to one job: what a
+verb costs does not depend on how many jobs wait. Times are seconds since the epoch, by the clock of
+the back-end.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from sqlalchemy import (
     BigInteger,
@@ -29,6 +31,8 @@ from sqlalchemy import (
     Table,
     literal_column,
 )
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from queued.drivers.base import Lane, State
 
@@ -48,14 +52,12 @@ def lane_code(lane: Lane) -> ColumnElement[int]:
     return literal_column(str(LANE_CODES[lane]), Integer)
 
 
-_Number = BigInteger().with_variant(Integer, "sqlite")  # SQLite has its row ids under INTEGER only
-
 metadata = MetaData()
 
 jobs = Table(
     "queued_jobs",
     metadata,
-    Column("seq", _Number, primary_key=True),
+    Column("seq", BigInteger, primary_key=True),
     Column("id", String, nullable=False),
     Column("queue", String, nullable=False),
     Column("state", SmallInteger, nullable=False),
@@ -77,7 +79,7 @@ jobs = Table(
 payloads = Table(
     "queued_payloads",
     metadata,
-    Column("seq", _Number, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("payload", LargeBinary, nullable=False),
     Column("history", LargeBinary),
 )
@@ -85,7 +87,7 @@ payloads = Table(
 failed = Table(
     "queued_failed",
     metadata,
-    Column("seq", _Number, primary_key=True, autoincrement=False),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String, nullable=False),
     Column("queue", String, nullable=False),
     Column("failed_at", Float, nullable=False),
@@ -118,8 +120,8 @@ queues = Table(
 )
 
 
-def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) -> Index:
-    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) -> None:
+    Index(name, *columns, info={"where": where})
 
 
 def in_state(state: State) -> ColumnElement[bool]:
@@ -131,9 +133,7 @@ def in_lane(lane: Lane) -> ColumnElement[bool]:
 
 
 Index("queued_jobs_id", jobs.c.id, jobs.c.queue, unique=True)
-_partial(
-    "queued_jobs_ready", jobs.c.queue, jobs.c.lane, jobs.c.rank, where=in_state(State.READY)
-)
+_partial("queued_jobs_ready", jobs.c.queue, jobs.c.lane, jobs.c.rank, where=in_state(State.READY))
 _partial(
     "queued_jobs_scheduled",
     *(jobs.c.queue, jobs.c.ready_at, jobs.c.rank),
@@ -145,4 +145,16 @@ _partial(
     where=in_state(State.RESERVED),
 )
 Index("queued_failed_at", failed.c.queue, failed.c.failed_at)
-_partial("queued_failed_hooks", failed.c.queue, failed.c.hook_at, where=failed.c.hook_at.is_not(None))
+_partial(
+    "queued_failed_hooks", failed.c.queue, failed.c.hook_at, where=failed.c.hook_at.is_not(None)
+)
+
+
+def creation(dialect: Dialect) -> Iterator[str]:
+    """Yield the statements that create the tables and their indexes."""
+    for table in metadata.sorted_tables:
+        yield str(CreateTable(table).compile(dialect=dialect))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            where = index.info.get("where")
+            suffix = "" if where is None else f" WHERE {where.compile(dialect=dialect)}"
+            yield str(CreateIndex(index).compile(dialect=dialect)) + suffix

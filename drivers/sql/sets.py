@@ -81,9 +81,12 @@ def _elements(name: str) -> TableValuedAlias:
 
 def given(name: str, **columns: type[TypeEngine[Any]]) -> Subquery:
     """Return the rows bound as the parameter ``name``, a list of lists, as a table."""
-    value = _elements(name).c.value
-    items = (ArrayItem(value, i, type_) for i, type_ in enumerate(columns.values()))
-    return select(*(item.label(c) for c, item in zip(columns, items, strict=True))).subquery(name)
+    elements = _elements(name)
+    items = [
+        ArrayItem(elements.c.value, index, type_).label(column)
+        for index, (column, type_) in enumerate(columns.items())
+    ]
+    return select(*items).select_from(elements).subquery("given")
 
 
 def members(name: str) -> Select[Any]:
@@ -108,17 +111,18 @@ def sliced(
 ) -> Iterator[dict[str, Any]]:
     """Yield parameters ``rows`` and ``blob`` for as many statements as the bytes need.
 
-    To each row its ``start`` and ``length`` are appended.
+    To each row its ``start`` and ``length`` are appended. No blob is empty, because SQLite cuts
+    NULL out of one that is.
     """
     placed: list[list[Scalar]] = []
     parts: list[bytes] = []
     size = 0
     for row, part in rows:
         if placed and size + len(part) > MAX_BLOB:
-            yield {"rows": placed, "blob": b"".join(parts)}
+            yield {"rows": placed, "blob": b"".join((*parts, b"\0"))}
             placed, parts, size = [], [], 0
         placed.append([*row, size + 1, len(part)])
         parts.append(part)
         size += len(part)
     if placed:
-        yield {"rows": placed, "blob": b"".join(parts)}
+        yield {"rows": placed, "blob": b"".join((*parts, b"\0"))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Float, Integer, String, delete, func, insert, null, select, update
 
@@ -21,7 +20,7 @@ from queued.drivers.base import (
 )
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import COUNTS
-from queued.drivers.sql.schema import LANE_CODES, STATE_CODES, failed, in_state, jobs, payloads
+from queued.drivers.sql.schema import LANE_CODES, STATE_CODES, failed, jobs, payloads
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import (
     Appended,
@@ -34,12 +33,9 @@ from queued.drivers.sql.sets import (
     sliced,
 )
 
-HELD = Statement(
-    packed(jobs.c.id, jobs.c.seq, jobs.c.fence, *COUNTS).where(
-        jobs.c.queue == parameter("queue"),
-        jobs.c.id.in_(members("ids")),
-        jobs.c.owner == parameter("owner"),
-        in_state(State.RESERVED),
+NAMED = Statement(  # by id alone: a planner that sees the owner goes through all that it holds
+    packed(jobs.c.id, jobs.c.owner, jobs.c.fence, jobs.c.seq, *COUNTS).where(
+        jobs.c.queue == parameter("queue"), jobs.c.id.in_(members("ids"))
     )
 )
 DELETE_JOBS = Statement(delete(jobs).where(jobs.c.seq.in_(members("seqs"))))
@@ -89,79 +85,71 @@ INSERT_RECORDS = Statement(
 )
 
 
+def settle(
+    session: Session, ledger: Ledger, owner: str, settlements: Sequence[Settlement]
+) -> list[str]:
+    """Apply what names a reservation that ``owner`` holds; return the ids of the others."""
+    ids = list({settlement.id for settlement in settlements})
+    held = {row[0]: row for row in session.packed(NAMED, queue=ledger.queue, ids=ids)}
+    moves, lost = _Moves(ledger, session.now), []
+    for settlement in settlements:
+        row = held.get(settlement.id)
+        if row is None or row[1:3] != [owner, settlement.fence]:
+            lost.append(settlement.id)
+            continue
+        _, _, _, seq, *counts = held.pop(settlement.id)
+        if isinstance(settlement, Ack):
+            moves.acked.append(seq)
+        else:
+            moves.add(settlement, seq, Counts(*counts))
+        ledger.reserved -= 1
+    moves.write(session)
+    return lost
+
+
 @dataclass(slots=True)
 class _Moves:
-    """What a batch of settlements comes to, before it is written."""
+    """What a batch of settlements comes to, collected to be written in sets."""
 
+    ledger: Ledger
+    now: float
     acked: list[int] = field(default_factory=list)
     moved: list[list[Scalar]] = field(default_factory=list)
     notes: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
     records: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
 
+    def add(self, settlement: Retry | Release | Fail, seq: int, counts: Counts) -> None:
+        counts = counts.charged(settlement.charge)
+        rank = ready_at = None  # as they were
+        match settlement:
+            case Retry(delay=delay) if delay > 0:
+                state, ready_at = State.SCHEDULED, self.now + delay
+                self.ledger.scheduled += 1
+            case Retry():
+                state, rank, ready_at = State.READY, self.ledger.take_ranks(1), self.now
+                self.ledger.ready += 1
+            case Release():
+                state = State.READY
+                self.ledger.ready += 1
+            case Fail(id=job_id, record=record, hook=hook):
+                state = State.FAILED
+                hook_at = None if hook is None else self.now + hook
+                self.records.append(([seq, job_id, hook_at], record))
+                self.ledger.failed += 1
+        lane = LANE_CODES[Lane.SOLO if counts.suspicion >= SUSPECT_FROM else Lane.NORMAL]
+        self.moved.append([seq, STATE_CODES[state], lane, rank, ready_at, *counts])
+        if settlement.note:
+            self.notes.append(([seq], settlement.note))
 
-def settle(
-    session: Session, queue: str, owner: str, settlements: Sequence[Settlement], ledger: Ledger
-) -> list[str]:
-    """Apply what names a reservation that ``owner`` holds; return the ids of the others."""
-    ids = list({settlement.id for settlement in settlements})
-    rows = session.packed(HELD, queue=queue, owner=owner, ids=ids)
-    held = {job_id: (seq, fence, Counts(*counts)) for job_id, seq, fence, *counts in rows}
-    moves, lost = _Moves(), []
-    for settlement in settlements:
-        job = held.get(settlement.id)
-        if job is None or job[1] != settlement.fence:
-            lost.append(settlement.id)
-            continue
-        seq, _, counts = held.pop(settlement.id)
-        ledger.reserved -= 1
-        if type(settlement) is Ack:
-            moves.acked.append(seq)
-        else:
-            _move(settlement, seq, counts, session.now, ledger, moves)
-    _write(session, queue, moves)
-    return lost
-
-
-def _move(
-    settlement: Retry | Release | Fail,
-    seq: int,
-    counts: Counts,
-    now: float,
-    ledger: Ledger,
-    moves: _Moves,
-) -> None:
-    counts = counts.charged(settlement.charge)
-    rank = ready_at = None  # as they were
-    match settlement:
-        case Retry(delay=delay) if delay > 0:
-            state, ready_at = State.SCHEDULED, now + delay
-            ledger.scheduled += 1
-        case Retry():
-            state, rank, ready_at = State.READY, ledger.take_ranks(1), now
-            ledger.ready += 1
-        case Release():
-            state = State.READY
-            ledger.ready += 1
-        case Fail(id=job_id, record=record, hook=hook):
-            state = State.FAILED
-            ledger.failed += 1
-            moves.records.append(([seq, job_id, None if hook is None else now + hook], record))
-    lane = LANE_CODES[Lane.SOLO if counts.suspicion >= SUSPECT_FROM else Lane.NORMAL]
-    moves.moved.append([seq, STATE_CODES[state], lane, rank, ready_at, *counts])
-    if settlement.note:
-        moves.notes.append(([seq], settlement.note))
-
-
-def _write(session: Session, queue: str, moves: _Moves) -> None:
-    if moves.acked:
-        remove(session, moves.acked)
-    if moves.moved:
-        session.run(MOVE, rows=moves.moved)
-    if moves.notes:
-        session.run_each(APPEND_NOTES, sliced(moves.notes))
-    if moves.records:
-        stamp: dict[str, Any] = {"queue": queue, "now": session.now}
-        session.run_each(INSERT_RECORDS, ({**stamp, **each} for each in sliced(moves.records)))
+    def write(self, session: Session) -> None:
+        if self.acked:
+            remove(session, self.acked)
+        if self.moved:
+            session.run(MOVE, rows=self.moved)
+        for notes in sliced(self.notes):
+            session.run(APPEND_NOTES, **notes)
+        for records in sliced(self.records):
+            session.run(INSERT_RECORDS, queue=self.ledger.queue, now=self.now, **records)
 
 
 def remove(session: Session, seqs: list[int]) -> None:

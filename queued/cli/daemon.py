@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from queued.cli.failures import NotRunning, Refused
+from queued.cli.failures import NotRunning
 from queued.cli.options import (
     config_option,
     connection_option,
@@ -50,3 +50,54 @@ def request(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
         if isinstance(error.__cause__, _NOBODY):
             raise NotRunning(str(error)) from error.__cause__
         raise
+
+
+@click.command(epilog=example("queued status", "queued status --json | jq .queues"))
+@config_option
+@json_option
+def status(config: Path, *, as_json: bool) -> None:
+    """Show the pools, the workers and the queues of the running daemon."""
+    answer = request(config, "status")
+    if as_json:
+        print_json(answer)
+        return
+    from queued.cli.status import print_status  # noqa: PLC0415 - commands import when they run
+
+    print_status(answer)
+
+
+@click.command(epilog=example("queued check && queued reload"))
+@config_option
+def reload(config: Path) -> None:
+    """Apply queue.yaml to the running daemon: what did not change keeps its workers.
+
+    A file with problems changes nothing, and they are shown. New code is for `queued restart`.
+    """
+    answer = request(config, "reload", timeout=None)
+    for line in answer["changes"] or ["nothing has changed"]:
+        click.echo(line)
+
+
+@click.command(epilog=example("queued restart", "queued restart emails"))
+@click.argument("pool", metavar="[POOL]", required=False)
+@config_option
+def restart(pool: str | None, config: Path) -> None:
+    """Take new code into service, in all pools or in POOL, without a gap.
+
+    The new code is imported first; only if that works are the workers replaced, each when its jobs
+    are done. If it does not, the old code stays and the error is shown.
+    """
+    arguments = {} if pool is None else {"pool": pool}
+    request(config, "restart", timeout=None, **arguments)
+    click.echo(f"every worker{f' of {pool}' if pool else ''} runs the new code")
+
+
+@click.command(epilog=example("queued stop"))
+@config_option
+def stop(config: Path) -> None:
+    """Stop the running daemon, and return when it has ended.
+
+    Running jobs may finish within shutdown_grace; a second `queued stop` hands them back at once.
+    """
+    request(config, "stop", timeout=None)
+    click.echo("stopped")

@@ -53,6 +53,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
 
 
 def _call(command: click.Command, arguments: list[str] | None) -> int:
+    out = sys.stdout
     try:
         code = command.main(arguments, prog_name="queued", standalone_mode=False)
     except (click.exceptions.Exit, click.ClickException, click.Abort) as error:
@@ -62,9 +63,9 @@ def _call(command: click.Command, arguments: list[str] | None) -> int:
         for line in str(error).splitlines() or [type(error).__name__]:
             say(line)
         return next(code for kind, code in _CODES if isinstance(error, kind))
-    except SystemExit as error:
-        if isinstance(error.__context__, BrokenPipeError):  # click's own way out of one
-            raise error.__context__ from None
+    except SystemExit:
+        if sys.stdout is not out:  # click's way out of a broken pipe
+            raise BrokenPipeError from None
         raise
     except BrokenPipeError:
         raise

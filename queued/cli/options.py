@@ -16,6 +16,10 @@ from queued.errors import ConfigError
 if TYPE_CHECKING:
     from queued.config.load import LoadedConfig
 
+    _DurationType = click.ParamType[float]
+else:
+    _DurationType = click.ParamType  # generic since click 8.4 only
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 config_option = click.option(
@@ -47,7 +51,7 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-class Duration(click.ParamType[float]):
+class Duration(_DurationType):
     """Seconds, given as a number or as ``30s``, ``5m``."""
 
     name = "duration"

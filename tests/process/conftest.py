@@ -9,6 +9,7 @@ import pytest
 from tests.contract.servers import start_valkey
 
 from tests.process.harness import Daemon
+from tests.process.standins import Master
 
 
 @pytest.fixture(params=["sqlite", "valkey"])
@@ -33,6 +34,22 @@ def daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         folder = tmp_path / f"daemon{len(made)}"
         folder.mkdir()
         made.append(Daemon(folder, config, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Callable[..., Master]]:
+    """Make daemons with stand-ins for worker and monitor; they are killed when the test ends."""
+    made: list[Master] = []
+
+    def make(config: str, **options: str) -> Master:
+        folder = tmp_path / f"master{len(made)}"
+        folder.mkdir()
+        made.append(Master(folder, config, **options))
         return made[-1]
 
     yield make

@@ -110,7 +110,7 @@ class Master:
     async def until_get(self, path: str, right: Callable[[httpx.Response], bool]) -> httpx.Response:
         """Fetch a page until it is right; return it."""
         async with asyncio.timeout(PATIENCE):
-            while not right(answer := await self.client.get(path)):
+            while not right(answer := await self.client.get(path)):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return answer
 

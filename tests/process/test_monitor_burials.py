@@ -166,7 +166,7 @@ async def test_its_counts_reach_the_master_before_the_page(master: Master, drive
     await master.start()
     master.tell_fleet()
     master.tell_gone(owner(), {"one": verdict("suspect")})
-    await master.until_get("/metrics", lambda answer: "queued_jobs_reclaimed_total{" in answer.text)
+    await master.until_get("/metrics", lambda answer: 'reason="suspect"} 1.0' in answer.text)
     last = master.heard("snapshot")[-1]
     reclaimed = last["data"]["counters"]["jobs_reclaimed_total"]
     assert [labels["reason"] for labels, value in reclaimed if value == 1] == ["suspect"]

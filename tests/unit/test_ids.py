@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -86,7 +85,3 @@ print(os.read(read, 100).decode(), ids.new_id())
 
     assert UUID(parent).int >> 80 == 1 << 47
     assert UUID(child).int >> 80 != 1 << 47
-
-
-def test_the_pid_is_no_part_of_an_id() -> None:
-    assert f"{os.getpid():x}" != ids.new_id().rpartition("-")[2]

@@ -69,7 +69,7 @@ def failure(decision: Decision) -> tuple[base.Fail, dict[str, Any]]:
 def raised(error: BaseException) -> BaseException:
     """Return the error with a traceback through this file."""
     try:
-        raise error
+        raise error  # noqa: TRY301 - to give it a traceback
     except BaseException as caught:  # noqa: BLE001
         return caught
 
@@ -199,7 +199,7 @@ def test_whatever_ends_a_run_is_an_error(error: BaseException) -> None:
 
 
 def test_an_error_that_cannot_be_pickled_or_printed_is_stored_as_text() -> None:
-    class Odd(Exception):  # noqa: N818
+    class Odd(Exception):
         def __str__(self) -> str:
             raise RuntimeError("no")
 

@@ -1,11 +1,11 @@
--- A failed job (KEYS jobs meta failed records hooks): id, ms of failing, record in `jobs`, failure
+-- A failed job (KEYS jobs meta failed records hooks): id, µs of failing, record in `jobs`, failure
 -- record, record in `meta` (false: none), ms when its hook is due (false: none). What was removed
 -- behind our back is shown as empty, so that it can be forgotten.
 local function failure(id)
   return {
     id,
     redis.call('ZSCORE', failed, id),
-    redis.call('HGET', jobs, id) or struct.pack('>I6', 0),
+    redis.call('HGET', jobs, id) or struct.pack('>I6I6', 0, 0),
     redis.call('HGET', records, id) or '',
     redis.call('HGET', meta, id),
     redis.call('ZSCORE', hooks, id),

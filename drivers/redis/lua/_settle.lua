@@ -6,14 +6,15 @@ local HISTORY = 65536 -- bytes of notes kept; the oldest go first
 
 local lost = {}
 
--- End a reservation and return its entry; nil when it is lost.
+-- End a reservation; whether it was held.
 local function settle(id, fence)
   local entry = redis.call('HGET', held, id)
   if entry and string.sub(entry, 1, 8) == fence then
     redis.call('HDEL', held, id)
-    return entry
+    return true
   end
   lost[#lost + 1] = id
+  return false
 end
 
 -- Charge one run and append its note; return the job's record in `meta` (false: none). The rules

@@ -6,12 +6,13 @@
 local jobs, meta, held = unpack(KEYS)
 
 local n = #ARGV / 2
-local done, lost = {}, {}
+local done, lost, seen = {}, {}, {}
 for i, entry in ipairs(redis.call('HMGET', held, unpack(ARGV, 1, n))) do
-  if entry and string.sub(entry, 1, 8) == ARGV[n + i] then
-    done[#done + 1] = ARGV[i]
+  local id = ARGV[i]
+  if entry and string.sub(entry, 1, 8) == ARGV[n + i] and not seen[id] then
+    done[#done + 1], seen[id] = id, true
   else
-    lost[#lost + 1] = ARGV[i]
+    lost[#lost + 1] = id
   end
 end
 if #done > 0 then

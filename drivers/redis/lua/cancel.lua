@@ -5,15 +5,14 @@
 -- returns the state in which it was found (one that is reserved or failed stays); nothing: no such id
 local jobs, meta, ready, solo, scheduled, failed = unpack(KEYS)
 local id = ARGV[1]
--- include _waiting
+-- include _lane
 
 local function remove()
   redis.call('HDEL', jobs, id)
   redis.call('HDEL', meta, id)
 end
 
-local record = redis.call('HGET', jobs, id)
-if not record then
+if redis.call('HEXISTS', jobs, id) == 0 then
   return false
 end
 if redis.call('ZSCORE', failed, id) then
@@ -23,9 +22,7 @@ if redis.call('ZREM', scheduled, id) == 1 then
   remove()
   return 'scheduled'
 end
-local lane, entry = waiting(id, record)
-if lane then
-  redis.call('LREM', lane, 1, entry)
+if redis.call('LREM', lane_of(redis.call('HGET', meta, id)), 1, id) == 1 then
   remove()
   return 'ready'
 end

@@ -7,11 +7,12 @@ local meta, held, failed, records, hooks = unpack(KEYS)
 -- include _clock
 -- include _settle
 
+local micros = time[1] * 1000000 + time[2] -- fine enough to tell which failed last
 for i = 1, #ARGV, 6 do
   local id, hook = ARGV[i], tonumber(ARGV[i + 5])
   if settle(id, ARGV[i + 1]) then
     charge(id, ARGV[i + 2], ARGV[i + 3])
-    redis.call('ZADD', failed, now, id)
+    redis.call('ZADD', failed, micros, id)
     redis.call('HSET', records, id, ARGV[i + 4])
     if hook >= 0 then
       redis.call('ZADD', hooks, now + hook, id)

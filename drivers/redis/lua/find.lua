@@ -1,14 +1,12 @@
 #!lua flags=no-writes
 -- find: where a job is
--- KEYS jobs meta ready solo scheduled failed records hooks owners held:
+-- KEYS jobs meta scheduled failed records hooks owners held:
 -- ARGV id
 -- returns nothing for an unknown id, else: state, record in `jobs`, record in `meta` (false: none), and
---   failed: as in _failed.lua · scheduled: ms when due · reserved: owner, entry in `held` ·
---   ready: ms of ready, six bytes
-local jobs, meta, ready, solo, scheduled, failed, records, hooks, owners, held_by = unpack(KEYS)
+--   failed: as in _failed.lua · scheduled: ms when due · reserved: owner, entry in `held`
+local jobs, meta, scheduled, failed, records, hooks, owners, held_by = unpack(KEYS)
 local id = ARGV[1]
 -- include _failed
--- include _waiting
 
 local record = redis.call('HGET', jobs, id)
 if not record then
@@ -28,5 +26,4 @@ for _, owner in ipairs(redis.call('ZRANGE', owners, 0, -1)) do
     return { 'reserved', record, notes, owner, entry }
   end
 end
-local lane, entry = waiting(id, record)
-return lane and { 'ready', record, notes, string.sub(entry, -6) }
+return { 'ready', record, notes } -- there is no other place, and to search the lists takes long

@@ -6,14 +6,11 @@
 local jobs, meta, ready, solo, scheduled = unpack(KEYS)
 local limit = ARGV[1]
 
-local function entries()
+local function take()
   for _, lane in ipairs({ ready, solo }) do
-    local popped = redis.call('LPOP', lane, limit)
-    if popped then
-      for i, entry in ipairs(popped) do
-        popped[i] = string.sub(entry, 1, -7)
-      end
-      return popped
+    local ids = redis.call('LPOP', lane, limit)
+    if ids then
+      return ids
     end
   end
   local ids = redis.call('ZRANGE', scheduled, 0, limit - 1)
@@ -23,7 +20,7 @@ local function entries()
   return ids
 end
 
-local ids = entries()
+local ids = take()
 if #ids > 0 then
   redis.call('HDEL', jobs, unpack(ids))
   redis.call('HDEL', meta, unpack(ids))

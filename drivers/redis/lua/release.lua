@@ -11,10 +11,9 @@ local meta, ready, solo, held, wake = unpack(KEYS)
 local is_ready = false
 for i = #ARGV - 3, 1, -4 do -- the last one first, so that the first one ends up first
   local id = ARGV[i]
-  local entry = settle(id, ARGV[i + 1])
-  if entry then
+  if settle(id, ARGV[i + 1]) then
     local record = charge(id, ARGV[i + 2], ARGV[i + 3])
-    redis.call('LPUSH', lane_of(record), id .. string.sub(entry, -6))
+    redis.call('LPUSH', lane_of(record), id)
     is_ready = true
   end
 end

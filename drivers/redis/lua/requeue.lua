@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- requeue: failed → ready at the tail, with fresh counts; the history stays
--- KEYS meta ready failed records hooks wake
+-- KEYS jobs meta ready failed records hooks wake
 -- ARGV ids
 -- returns for each 1, or 0 when no such job failed
-local meta, ready, failed, records, hooks, wake = unpack(KEYS)
+local jobs, meta, ready, failed, records, hooks, wake = unpack(KEYS)
 -- include _clock
 -- include _ring
+-- include _since
 
 local answer = {}
 for i, id in ipairs(ARGV) do
@@ -20,7 +21,8 @@ for i, id in ipairs(ARGV) do
     else
       redis.call('HDEL', meta, id)
     end
-    redis.call('RPUSH', ready, id .. stamp)
+    ready_since(id, now)
+    redis.call('RPUSH', ready, id)
     ring()
   end
 end

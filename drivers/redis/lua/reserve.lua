@@ -19,20 +19,16 @@ local function take()
   local taken, entries = {}, {}
   local first = redis.call('INCRBY', fence, want) - want + 1
   while #entries < 2 * want do
-    local popped = redis.call('LPOP', lane, want - #entries / 2)
-    if not popped then
+    local ids = redis.call('LPOP', lane, want - #entries / 2)
+    if not ids then
       break
-    end
-    local ids = {}
-    for i, entry in ipairs(popped) do
-      ids[i] = string.sub(entry, 1, -7)
     end
     local records = redis.call('HMGET', jobs, unpack(ids))
     local metas = redis.call('HMGET', meta, unpack(ids))
     for i, id in ipairs(ids) do
-      if records[i] then -- else the job was removed, and its entry is skipped
+      if records[i] then -- else the job was removed behind our back, and is skipped
         local n, t = #entries, #taken
-        local entry = struct.pack('>I8I8', first + n / 2, now) .. '\0\0' .. string.sub(popped[i], -6)
+        local entry = struct.pack('>I8I8', first + n / 2, now)
         entries[n + 1], entries[n + 2] = id, entry
         taken[t + 1], taken[t + 2], taken[t + 3], taken[t + 4] = id, entry, records[i], metas[i]
       end

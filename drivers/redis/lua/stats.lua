@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- stats: a sample of the queue
--- KEYS ready solo scheduled failed counters owners held:
+-- KEYS jobs ready solo scheduled failed counters owners held:
 -- ARGV –
 -- returns the fields of QueueStats in drivers/base.py, in their order; the ages in ms
-local ready, solo, scheduled, failed, counters, owners, held_by = unpack(KEYS)
+local jobs, ready, solo, scheduled, failed, counters, owners, held_by = unpack(KEYS)
 -- include _clock
 
 local HOUR = 3600000
@@ -11,7 +11,8 @@ local LOOK_AT = 5000 -- reservations whose age is looked at: more would take lon
 
 local function age(lane)
   local head = redis.call('LINDEX', lane, 0)
-  return head and now - struct.unpack('>I6', string.sub(head, -6)) or 0
+  local record = head and redis.call('HGET', jobs, head)
+  return record and now - struct.unpack('>I6', record, 7) or 0
 end
 
 local reserved, since, looked = 0, now, 0
@@ -34,7 +35,7 @@ return {
   redis.call('ZCARD', failed),
   suspects,
   tonumber(redis.call('HGET', counters, 'enqueued') or 0),
-  redis.call('ZCOUNT', failed, now - HOUR, '+inf'),
+  redis.call('ZCOUNT', failed, (now - HOUR) * 1000, '+inf'),
   math.max(age(ready), age(solo), 0),
   now - since,
 }

@@ -1,8 +1,9 @@
-"""What the kernel says of memory: who holds how much, and whom it has killed for it."""
+"""What the system gives and takes: memory, kills for it, descriptors."""
 
 from __future__ import annotations
 
 import os
+import resource
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,20 @@ def resident(pid: int) -> int:
             return int(file.read(64).split()[1]) * _PAGE
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def allow_descriptors(count: int) -> None:
+    """Raise the soft limit of open descriptors, if fewer than ``count`` are allowed and it can be.
+
+    Only then: a hardened service may be forbidden the very call.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count:
+        return
+    if hard != resource.RLIM_INFINITY:
+        count = min(count, hard)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class OomKills:

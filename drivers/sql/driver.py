@@ -1,0 +1,164 @@
+"""``SqlDriver``: each verb of the protocol is one function of a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from queued.drivers.base import (
+    MAX_BATCH,
+    Exchange,
+    FailedJob,
+    JobInfo,
+    Lane,
+    NewJob,
+    QueueStats,
+    Reservation,
+    Settlement,
+    State,
+)
+from queued.drivers.sql import enqueue, exchange, failures, operators, owners, promote
+from queued.drivers.sql.database import Database
+from queued.drivers.sql.sqlite import SqliteDatabase
+from queued.errors import ConfigError, DriverUnavailable, OwnerLost
+
+
+class SqlDriver:
+    """The driver for SQL databases; ``Driver`` in drivers/base.py is the contract.
+
+    ``url``: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the database, its folder and
+    its tables are created at first use.
+
+    :raises ConfigError: the URL names no file, or a database that is not supported.
+    """
+
+    name = "database"
+
+    def __init__(self, url: str) -> None:
+        self._database = _database(url)
+
+    async def open(self) -> None:
+        await self._database.open()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ping(self) -> None:
+        await self._database.write(lambda _: None)
+
+    # producers
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        try:
+            return await self._database.write(enqueue.enqueue, queue, jobs)
+        except DriverUnavailable as error:
+            raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
+
+    # workers
+    async def exchange(
+        self,
+        queue: str,
+        owner: str,
+        settlements: Sequence[Settlement] = (),
+        *,
+        want: int = 0,
+        nonce: int = 0,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        wanted = exchange.Wanted(want, nonce, lease, lane)
+        answer = await self._database.write(exchange.exchange, queue, owner, settlements, wanted)
+        if answer is None:
+            raise OwnerLost(f"{owner} was retired: its jobs went to other workers")
+        return answer
+
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+        return await self._database.wait(queue, timeout)
+
+    async def wake(self, queue: str) -> None:
+        await self._database.wake(queue)
+
+    async def renew(self, queue: str, owners_: Sequence[str], lease: float) -> list[str]:
+        return await self._database.write(owners.renew, queue, owners_, lease)
+
+    # janitors
+    async def retire(
+        self, queue: str, owner: str, *, only_expired: bool = False
+    ) -> list[Reservation]:
+        return await self._database.write(owners.retire, queue, owner, only_expired=only_expired)
+
+    async def owners(self, queue: str) -> dict[str, float]:
+        return await self._database.read(owners.list_owners, queue)
+
+    async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
+        return await self._database.write(promote.promote_due, queue, limit)
+
+    # failed() hooks
+    async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+        return await self._database.write(failures.claim_hooks, queue, limit, visible_after)
+
+    async def finish_hook(self, queue: str, job_id: str) -> None:
+        await self._database.write(failures.finish_hook, queue, job_id)
+
+    # operators
+    async def queues(self) -> list[str]:
+        return await self._database.read(operators.list_queues)
+
+    async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        return await self._database.read(operators.stats, queues)
+
+    async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
+        return await self._database.read(operators.find, job_id, queue)
+
+    async def cancel(self, queue: str, job_id: str) -> State | None:
+        return await self._database.write(operators.cancel, queue, job_id)
+
+    async def purge(self, queue: str) -> int:
+        """Purge in batches, so that others come to write in between; what comes later may stay."""
+        waiting = (await self.stats([queue]))[queue].size
+        purged = 0
+        while purged < waiting:
+            limit = min(waiting - purged, MAX_BATCH)
+            count = await self._database.write(operators.purge, queue, limit)
+            if not count:
+                break
+            purged += count
+        return purged
+
+    async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
+        return await self._database.read(failures.list_failed, queue, limit, offset)
+
+    async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        return await self._database.write(failures.requeue, queue, job_ids)
+
+    async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
+        return await self._database.write(failures.forget, queue, job_ids)
+
+
+def _database(url: str) -> Database:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(
+            ["the connection is no database URL; one looks like sqlite:///queued.db"]
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend != "sqlite":
+        raise ConfigError([f"{backend}:// is not supported yet; use sqlite:/// or redis://"])
+    return SqliteDatabase(_path(parsed))
+
+
+def _path(url: URL) -> Path:
+    if url.host or url.query:
+        raise ConfigError(
+            [
+                "an SQLite URL has three slashes and a path: sqlite:///queued.db, sqlite:////srv/queued.db"
+            ]
+        )
+    if not url.database or url.database == ":memory:":
+        raise ConfigError(
+            ["a database in memory is seen by one process only; name a file: sqlite:///queued.db"]
+        )
+    return Path(url.database).absolute()

@@ -1,0 +1,219 @@
+"""What the master does when children die: successors, verdicts, totals, and no zombie."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.process.harness import is_alive, until
+from tests.process.standins import Master
+
+CONFIG = """
+connection: sqlite:///queued.db
+http: false
+shutdown_grace: 2s
+queues:
+  default: {processes: 1}
+  emails: {processes: 1, concurrency: 5, kill_grace: 0.5, env: {ACT: "%s"}}
+"""
+
+
+def zombies(pid: int) -> list[str]:
+    """Return the children of a process that nobody has reaped."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] == "Z" and fields[1] == str(pid):
+            found.append(stat.parent.name)
+    return found
+
+
+def exits(running: Master, pool: str = "emails") -> dict[str, int]:
+    counts: dict[str, int] = running.status()["pools"][pool]["exits"]
+    return counts
+
+
+def test_a_killed_worker_is_succeeded_and_its_jobs_are_told_of(master):
+    running = master(CONFIG % "job").start()
+    (victim,) = running.pids("emails")
+    (bystander,) = running.pids("default")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: running.pids("emails") - {victim}, "a successor")
+    assert running.pids("default") == {bystander}
+    (gone,) = [frame for frame in running.heard("gone") if frame["sentences"]]
+    assert [one["verdict"] for one in gone["sentences"].values()] == ["crashed"]
+    assert gone["dossier"]["signal"] == signal.SIGKILL
+    assert gone["dossier"]["worker"] == "emails/1"
+    assert gone["queue"] == "emails"
+    assert exits(running) == {"signal": 1}
+    until(lambda: running.status()["unsettled"] == 0, "the monitor's word that it is settled")
+    (crashed,) = running.events("worker.crashed")
+    assert (crashed["how"], crashed["next"]) == ("SIGKILL", "restart at once")
+
+
+def test_jobs_that_ran_beside_others_are_suspects(master):
+    running = master(CONFIG % "job=3").start()
+    (victim,) = running.pids("emails")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: [one for one in running.heard("gone") if one["sentences"]], "the verdicts")
+    (gone,) = [frame for frame in running.heard("gone") if frame["sentences"]]
+    assert [one["verdict"] for one in gone["sentences"].values()] == ["suspect"] * 3
+
+
+def test_a_grave_is_told_again_until_it_is_settled_and_to_a_new_monitor(master):
+    running = master(CONFIG % "job").start()
+    keep = running.folder / "keep"
+    keep.touch()
+    os.kill(*running.pids("emails"), signal.SIGKILL)
+    until(lambda: len(running.heard("gone")) >= 2, "it to be told again")
+    (running.folder / "monitor-exit").touch()
+    first = running.heard("gone")[0]["monitor"]
+    until(
+        lambda: [one for one in running.heard("gone") if one["monitor"] != first],
+        "the new monitor to be told",
+    )
+    keep.unlink()
+    until(lambda: running.status()["unsettled"] == 0, "the end of it")
+    assert running.stop() == 0
+
+
+def test_a_crash_loop_ends_in_fatal_and_the_others_go_on(master):
+    running = master(CONFIG % "exit=3", QUEUED_TEST_FIRST_DELAY="0.01").start()
+    until(lambda: running.status()["pools"]["emails"]["state"] == "fatal", "the end of the loop")
+    assert exits(running) == {"crash": 10}
+    assert running.status()["pools"]["default"]["state"] == "running"
+    (fatal,) = running.events("pool.fatal")
+    assert fatal["how"] == "exit code 3"
+    assert "queued restart emails" in fatal["next"]
+    running.client.request("scale", pool="emails", processes=1)  # tries again
+    until(lambda: exits(running)["crash"] >= 20, "another ten tries")
+    assert running.stop() == 0
+
+
+def test_an_error_at_boot_has_a_reason_of_its_own(master):
+    running = master(CONFIG % "boot", QUEUED_TEST_FIRST_DELAY="0.01").start()
+    until(lambda: running.status()["pools"]["emails"]["state"] == "fatal", "the end of the loop")
+    assert exits(running) == {"boot_error": 10}
+
+
+def test_one_that_began_jobs_is_never_given_up(master):
+    running = master(CONFIG % "begin exit=3", QUEUED_TEST_FIRST_DELAY="0.001").start()
+    until(lambda: exits(running).get("crash", 0) > 12, "more deaths than would be fatal")
+    assert running.status()["pools"]["emails"]["state"] in {"backoff", "starting", "running"}
+
+
+def test_two_hundred_recycled_workers_leave_no_zombie(master):
+    running = master(CONFIG % "recycle").start()
+    until(lambda: exits(running).get("max_jobs", 0) >= 200, "200 workers")
+    counts = exits(running)
+    assert set(counts) == {"max_jobs"}
+    assert len(zombies(running.pid)) <= 1  # one that is just being reaped
+    assert not [one for one in running.heard("gone") if one["sentences"]]
+    descriptors = len(list(Path(f"/proc/{running.pid}/fd").iterdir()))
+    assert descriptors < 40
+    assert running.stop() == 0
+    assert running.processes() == []
+
+
+def test_a_limit_below_what_an_idle_worker_needs_is_no_endless_loop(master):
+    running = master(CONFIG % "memory", QUEUED_TEST_FIRST_DELAY="0.01").start()
+    until(lambda: running.status()["pools"]["emails"]["state"] == "fatal", "the end of the loop")
+    assert exits(running) == {"max_memory": 10}
+
+
+def test_a_job_past_its_deadline_is_killed_and_the_neighbours_are_not_charged(master):
+    running = master(CONFIG % "job=2 late deaf").start()
+    until(lambda: exits(running).get("hung"), "the kill")
+    gone = next(frame for frame in running.heard("gone") if frame["sentences"])
+    assert sorted(one["verdict"] for one in gone["sentences"].values()) == [
+        "bystander",
+        "timed_out",
+    ]
+    assert gone["dossier"]["signal"] == signal.SIGABRT
+    assert "Fatal Python error: Aborted" in running.output()  # the stacks of all threads
+    assert "in worker" in running.output()
+    (overran, *_) = running.events("job.overran")
+    assert overran["job"] == "Endless"
+
+
+def test_a_worker_that_lost_its_channel_is_killed(master):
+    running = master(CONFIG % "close", QUEUED_TEST_FIRST_DELAY="5").start(ready=False)
+    until(lambda: running.events("worker.crashed"), "the kill")
+    assert running.events("worker.crashed")[0]["how"] in {"SIGABRT", "SIGKILL"}
+
+
+def test_a_stray_process_of_a_dead_worker_holds_nothing_up(master):
+    """A job's own child keeps the channel open: the death is seen all the same."""
+    running = master(CONFIG % "family").start()
+    (victim,) = running.pids("emails")
+    path = running.folder / f"family-{victim}"
+    until(lambda: path.exists() and path.read_text(), "the worker's own child")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: running.pids("emails") - {victim}, "a successor")
+    until(lambda: not is_alive(int(path.read_text())), "the group's end")
+
+
+def test_totals_never_go_backwards(master):
+    running = master(CONFIG % "count").start()
+    until(lambda: running.heard("snapshot"), "a snapshot")
+    for _ in range(3):
+        kill_one_that_has_counted(running)
+
+    def total() -> dict[str, int]:
+        counters = running.heard("fleet")[-1]["totals"].get("counters", {})
+        return {name: sum(n for _, n in series) for name, series in counters.items()}
+
+    until(lambda: total() == {"attempts_total": 3, "worker_exits_total": 3}, "the totals")
+    sums = [
+        sum(n for _, n in frame["totals"]["counters"].get("attempts_total", ()))
+        for frame in running.heard("exited")
+    ]
+    assert sums == [1, 2, 3]
+
+
+def kill_one_that_has_counted(running: Master) -> None:
+    (victim,) = until(lambda: running.pids("emails"), "a worker")
+    known = len(running.heard("snapshot"))
+    until(lambda: len(running.heard("snapshot")) > known, "its counts")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: running.pids("emails") - {victim}, "a successor")
+
+
+def test_a_dead_monitor_is_succeeded_and_the_workers_go_on(master):
+    running = master(CONFIG % "").start()
+    workers = running.pids()
+    before = running.status()["monitor"]["pid"]
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: (running.status()["monitor"] or {}).get("pid") not in {None, before},
+        "another monitor",
+    )
+    assert running.pids() == workers
+    assert running.stop() == 0
+
+
+def test_suspects_get_a_temporary_worker_again_and_again(master):
+    running = master(CONFIG % "").start()
+    workers = running.pids()
+    (running.folder / "suspects").write_text("emails")
+    until(lambda: exits(running).get("empty", 0) >= 3, "temporary workers that come and go")
+    assert running.pids() >= workers
+    (running.folder / "suspects").unlink()
+    until(lambda: running.pids() == workers, "the last one to be gone")
+    assert running.status()["pools"]["emails"]["state"] == "running"
+
+
+def test_quiet_reaches_workers_of_now_and_of_later(master):
+    running = master(CONFIG % "").start()
+    running.client.request("quiet")
+    assert running.status()["quiet"]
+    (victim,) = running.pids("emails")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: running.pids("emails") - {victim}, "a successor")
+    (running.folder / "suspects").write_text("emails")
+    assert not [worker for worker in running.workers() if worker["solo"]]
+    assert running.stop() == 0

@@ -1,0 +1,86 @@
+"""What the service manager hears, on a real socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.harness import until
+
+CONFIG = """
+connection: sqlite:///queued.db
+http: false
+queues:
+  default: {processes: 2}
+"""
+
+
+class Manager:
+    """A service manager's end of the notify socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.messages: list[str] = []
+
+    def heard(self, text: str) -> list[str]:
+        """Return the messages so far that hold a text."""
+        try:
+            while True:
+                self.messages.append(self._sock.recv(4096).decode())
+        except BlockingIOError:
+            pass
+        return [message for message in self.messages if text in message]
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.setblocking(False)
+        yield Manager(sock)
+
+
+def test_a_whole_life(master, manager, tmp_path):
+    running = master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000").start()
+    until(lambda: manager.heard("READY=1"), "READY")
+    until(lambda: manager.heard("STATUS=2 of 2 workers run in 1 pool"), "STATUS")
+    until(lambda: len(manager.heard("WATCHDOG=1")) >= 3, "signs of life")
+
+    running.signal(signal.SIGHUP)
+    (reloading,) = until(lambda: manager.heard("RELOADING=1"), "RELOADING")
+    assert "\nMONOTONIC_USEC=" in reloading
+    until(lambda: len(manager.heard("READY=1")) == 2, "READY after the reload")
+    order = [message for message in manager.messages if "READY" in message or "RELOAD" in message]
+    assert [message.split("=")[0] for message in order] == ["READY", "RELOADING", "READY"]
+
+    assert running.stop() == 0
+    (stopping,) = manager.heard("STOPPING=1")
+    assert "EXTEND_TIMEOUT_USEC=" in stopping
+
+
+def test_a_failed_reload_is_over_too(master, manager, tmp_path):
+    running = master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify")).start()
+    running.edit("processes: 2", "processes: x")
+    running.signal(signal.SIGHUP)
+    until(lambda: len(manager.heard("READY=1")) == 2, "READY after the reload")
+
+
+def test_a_master_that_hangs_gives_no_signs_of_life(master, manager, tmp_path):
+    running = master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000").start()
+    until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+    workers = running.pids()
+    running.signal(signal.SIGSTOP)
+    stat = Path(f"/proc/{running.pid}/stat")
+    until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the master to stand")
+    manager.heard("")
+    known = len(manager.messages)
+    for pid in workers:
+        os.kill(pid, 0)  # they live on
+    assert len(manager.heard("")) == known
+    running.signal(signal.SIGCONT)
+    until(lambda: len(manager.heard("")) > known, "signs of life again")

@@ -1,0 +1,106 @@
+"""The master's own deadline: two readings, the neighbours' grace, then the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from queued.daemon.child import ChildState, Force, drain
+from queued.daemon.overruns import CANCEL_GRACE, SILENCE, check
+from tests.unit.children import blueprint, make_child
+
+NOBODY = 2**22 + 1
+"""No process has this pid: signals go nowhere."""
+START = 100.0
+DEADLINE = 110.0
+LATE = DEADLINE + CANCEL_GRACE + 0.1
+
+
+@pytest.fixture
+def child():
+    child = make_child(
+        state=ChildState.RUNNING, pid=NOBODY, made_from=blueprint(kill_grace=5.0), now=START
+    )
+    child.board.beat(START)
+    yield child
+    child.close()
+
+
+def run(child, slot: int = 0, job_id: str = "job-1", deadline: float = DEADLINE) -> None:
+    child.board.begin(slot, job_id, "Send", START, deadline, 3, 0.0)
+
+
+def test_a_job_within_its_deadline_and_the_grace_is_left_alone(child):
+    run(child)
+    check(child, DEADLINE + CANCEL_GRACE - 0.1)
+    assert child.late == frozenset()
+
+
+def test_a_job_without_a_deadline_is_left_alone(child):
+    run(child, deadline=0.0)
+    for n in range(10):
+        check(child, 1e6 + n)
+    assert child.state is ChildState.RUNNING
+
+
+def test_an_overrun_gives_the_neighbours_their_grace_and_kills(child):
+    run(child)
+    run(child, slot=1, job_id="job-2", deadline=0.0)
+    check(child, LATE)
+    assert child.late_since is None  # seen once
+    check(child, LATE + 0.25)
+    assert child.late_since == LATE + 0.25
+    check(child, LATE + 5.0)
+    assert child.state is ChildState.RUNNING
+    check(child, LATE + 5.25)
+    assert child.state is ChildState.STOPPING
+    assert child.stop.force is Force.ABORT
+    assert child.stop.overran == {"job-1"}
+
+
+def test_another_job_in_the_same_slot_is_another_matter(child):
+    run(child)
+    check(child, LATE)
+    child.board.clear(0)
+    run(child, job_id="job-2")
+    check(child, LATE + 0.25)
+    assert child.late_since is None
+
+
+@pytest.mark.parametrize("end", ["finish", "clear"])
+def test_a_job_that_ends_after_all_calls_it_off(child, end):
+    run(child)
+    check(child, LATE)
+    check(child, LATE + 0.25)
+    child.board.finish(0, True) if end == "finish" else child.board.clear(0)
+    check(child, LATE + 0.5)
+    assert child.late_since is None
+    check(child, LATE + 10.0)
+    assert child.state is ChildState.RUNNING
+
+
+def test_a_draining_worker_is_killed_for_an_overrun_too(child):
+    run(child)
+    child.end(drain(1000.0), START)
+    for seconds in (0.0, 0.25, 5.5):
+        check(child, LATE + seconds)
+    assert child.stop.force is Force.ABORT
+
+
+def test_an_idle_worker_without_a_heartbeat_hangs(child):
+    check(child, START + SILENCE)
+    assert child.state is ChildState.RUNNING
+    check(child, START + SILENCE + 0.1)
+    assert child.stop.force is Force.ABORT
+    assert not child.stop.overran
+
+
+def test_a_busy_worker_without_a_heartbeat_is_left_alone(child):
+    run(child, deadline=0.0)
+    check(child, START + 10 * SILENCE)
+    assert child.state is ChildState.RUNNING
+
+
+def test_what_starts_has_its_own_deadline():
+    child = make_child(pid=NOBODY)
+    check(child, START + 10 * SILENCE)
+    assert child.state is ChildState.STARTING
