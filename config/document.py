@@ -18,7 +18,8 @@ from queued.config.problems import KeyPath, Problem, show
 from queued.environment import expand
 
 MOST_NODES = 20_000
-"""Aliases can make a small file huge; no queue.yaml comes near this."""
+"""Aliases can make a small file huge, or deep; no queue.yaml comes near these."""
+DEEPEST = 50
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]{1,3})?")
@@ -95,6 +96,8 @@ class _Builder:
             return self.problem((), f"more than {MOST_NODES} values, aliases included", node)
         if any(node is other for other in self.open):
             return self.problem(path, "an alias refers to what it is part of", node)
+        if len(self.open) > DEEPEST:
+            return self.problem(path[:DEEPEST], "nested too deeply", node)
         if node.tag not in _PLAIN_TAGS:
             tag = node.tag.replace("tag:yaml.org,2002:", "!!")
             return self.problem(path, f"tags are not supported: leave out {show(tag)}", node)

@@ -118,7 +118,7 @@ class Births:
     def _child(
         self, pool: Pool, index: int, lane: Lane, owner: str, board: Scoreboard | None
     ) -> Iterator[tuple[Child, Channel]]:
-        """Make a child and its end of the channel, which closes afterwards; all of it, on errors."""
+        """Make a child, and its end of the channel for the fork; an error leaves nothing open."""
         with ExitStack() as undo:
             if board is not None:
                 undo.callback(board.close)

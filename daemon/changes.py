@@ -140,7 +140,11 @@ class Changes:
 
     def _propose(self, change: Change, code: Code) -> None:
         self._change = change
-        change.generation = self._workforce.births.templates.propose(code, time.monotonic())
+        try:
+            change.generation = self._workforce.births.templates.propose(code, time.monotonic())
+        except OSError as error:
+            self._failed(change, f"no process for the new code: {error.strerror}")
+            return
         log.info(f"{change.name}.importing", imports=list(code.imports))  # noqa: G004
 
     def imported(self, generation: int, error: str) -> bool:
@@ -194,8 +198,8 @@ class Changes:
     def _succeeded(self, change: Change) -> None:
         self._change = None
         if change.plan is not None:
-            self._workforce.config_ok = True
-            self._workforce.reloads += 1
+            self._workforce.briefing.config_ok = True
+            self._workforce.briefing.reloads += 1
             self._settled(self._loaded, "")
         log.info(f"{change.name}.done", changes=change.lines or None)  # noqa: G004
         if change.request is not None:
@@ -212,7 +216,7 @@ class Changes:
         if change.listener is not None and change.listener is not force.births.listener:
             change.listener.close()
         if change.name == "reload":
-            force.config_ok = False
+            force.briefing.config_ok = False
             self._settled(None, error)
         for line in error.splitlines():
             log.error(f"{change.name}.failed", error=line)  # noqa: G004

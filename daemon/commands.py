@@ -106,6 +106,6 @@ class Commands:
             "monitor": monitors[-1] if monitors else None,
             "change": master.changes.status(),
             "last_reload": master.last_reload,
-            "reloads": force.reloads,
-            "unsettled": len(force.graves),
+            "reloads": force.briefing.reloads,
+            "unsettled": len(force.briefing.graves),
         }

@@ -110,7 +110,7 @@ def _start(parent: int, close: Callable[[], None]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)  # a job that reads a terminal from the background would be stopped for it
     os.close(null)
-    faulthandler.enable(all_threads=True)
+    faulthandler.enable(2, all_threads=True)
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel knew of our wish

@@ -23,8 +23,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from queued.daemon.spec import LogSpec
 from structlog.typing import EventDict, Processor
+
+from queued.daemon.spec import LogSpec
 
 LONGEST_TEXT = 16_384
 """Characters of one value; more is cut off."""

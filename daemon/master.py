@@ -193,7 +193,7 @@ class Master:
             self._workers_gone = now
             force.births.templates.close()
         waited = now - self._workers_gone > BURIAL_TIME
-        told = not force.graves or not force.monitors.running
+        told = not force.briefing.graves or not force.monitors.running
         if told or waited or self.stopping > 2 or self._boot_error:  # noqa: PLR2004
             force.monitors.end(drain(0.0 if self._boot_error else MONITOR_GRACE), now)
         if not force.monitors.living and not force.births.templates.pids:

@@ -104,7 +104,12 @@ class Template:
         """Ask for a worker; ``receive`` will say its pid under ``key``."""
         request = {"type": "fork", "id": key, "spec": spec.to_json()}
         # Duplicates, since the caller closes its ends at once and the socket may be full.
-        fds = [os.dup(channel.fileno()), os.dup(board.fd)]
+        fds = [os.dup(channel.fileno())]
+        try:
+            fds.append(os.dup(board.fd))
+        except OSError:
+            _close_all(fds)
+            raise
         self._requests.append((json.dumps(request).encode(), fds))
         self._pending[key] = now
         self.flush()

@@ -21,6 +21,9 @@ log = structlog.get_logger()
 
 Factory = Callable[..., Template | InPlace]
 
+BREATHER = 1.0
+"""Seconds until the next try, when the system has no process or descriptor to spare."""
+
 
 class Templates:
     """At most two templates that count, and those that are still ending.
@@ -48,6 +51,8 @@ class Templates:
         self._factory: Factory = Template if subreaper else InPlace
         self._ending: list[Template | InPlace] = []
         self._generations = 0
+        self._in_service = 0
+        """The generation of ``current``, also of one that takes its place."""
         self._again_at = 0.0
         self._policy = RestartPolicy(gives_up=False)
         self._code: Code | None = None
@@ -76,22 +81,25 @@ class Templates:
 
     @property
     def newest(self) -> int:
-        """The newest generation: what a pool that is new starts with."""
-        return self._generations
+        """The newest generation that there is: what a pool that is new starts with."""
+        return self._in_service if self.candidate is None else self.candidate.generation
 
     # generations
 
     def open(self, code: Code, now: float) -> None:
         """Start the first template."""
         self._code = code
-        self._generations = 1
-        self.current = self._make(code, 1, now)
+        self._generations = self._in_service = 1
+        self._renew(now)
 
     def propose(self, code: Code, now: float) -> int:
-        """Start the template of a new generation; return its number."""
+        """Start the template of a new generation; return its number.
+
+        :raises OSError: there is no process to be had.
+        """
         assert self.candidate is None
+        self.candidate = self._make(code, self._generations + 1, now)
         self._generations += 1
-        self.candidate = self._make(code, self._generations, now)
         return self._generations
 
     def accept(self) -> None:
@@ -101,6 +109,7 @@ class Templates:
             self._end(self.current)
         self.current, self.candidate = self.candidate, None
         self._code = self.current.code
+        self._in_service = self.current.generation
         self._policy.reset()
 
     def reject(self) -> None:
@@ -129,7 +138,16 @@ class Templates:
                 log.error("template.hangs", pid=template.pid)
                 template.kill()
         if self.current is None and self._code is not None and now >= self._again_at:
-            self.current = self._make(self._code, self._generations, now)
+            self._renew(now)
+
+    def _renew(self, now: float) -> None:
+        assert self._code is not None
+        try:
+            self.current = self._make(self._code, self._in_service, now)
+        except OSError as error:
+            self._again_at = now + BREATHER
+            hint = f"tried again in {BREATHER:g} s"
+            log.error("template.not_forked", error=str(error), next=hint)  # noqa: TRY400
 
     def exited(self, exit_: Exit, now: float) -> bool:
         """Take note of a process that has ended; return whether it was a template."""

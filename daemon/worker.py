@@ -141,6 +141,7 @@ class Worker:
             await self._link.close(self.life.reason)
 
     async def _serve(self) -> None:
+        structlog.contextvars.bind_contextvars(queue=self.spec.pool)  # jobs inherit it
         try:
             await self._open()
             sleep = await self._turn()

@@ -8,32 +8,30 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from queued.daemon import report
 from queued.daemon.births import Births
+from queued.daemon.briefing import Briefing
 from queued.daemon.channel import Frame
 from queued.daemon.child import Child, ChildState, Stop, abort, kill, leaving
 from queued.daemon.deaths import NEVER_BORN, Ending, Exit, classify, reap
 from queued.daemon.listen import address
-from queued.daemon.obituary import Graves, announce, grave_of
+from queued.daemon.obituary import announce, grave_of
 from queued.daemon.overruns import check
 from queued.daemon.plan import Plan
 from queued.daemon.pool import Pool
 from queued.daemon.resources import OomKills, allow_descriptors, resident
 from queued.daemon.spec import MonitorSpec
 from queued.daemon.template import Programs
-from queued.daemon.totals import Totals
 
 log = structlog.get_logger()
 
 CHECK_EVERY = 0.25
 """Seconds between two readings of the scoreboards."""
-PUBLISH_EVERY = 1.0
-PUBLISH_AFTER_CHANGE = 0.05
-"""Seconds that a change waits for others before the monitor is told."""
 DESCRIPTORS = 4
 """A worker costs its master three, and a fourth while it is made."""
 SPARE_DESCRIPTORS = 200
@@ -56,19 +54,14 @@ class Workforce:
         self.plan = plan
         self.quiet = False
         """Workers start no more jobs."""
-        self.config_ok = True
-        self.reloads = 0
         self.sample: Frame = {}
         """What the monitor last said of the back-end and its queues."""
-        self.graves = Graves()
         self.exits: dict[str, Counter[str]] = {}
         """Ended workers by pool and reason."""
         self.on_death: Callable[[Child, Exit, Ending], None] = lambda *_: None
         self._selector = selector
-        self._totals = Totals()
         self._oom = OomKills()
-        self._check_at = self._publish_at = 0.0
-        self._changed = False
+        self._check_at = 0.0
         self.births = Births(
             plan.monitor, programs, selector, self._hear, self._bury, subreaper=subreaper
         )
@@ -78,6 +71,7 @@ class Workforce:
         )
         self.allow_descriptors()
         self.pools: dict[str, Pool] = {}
+        self.briefing = Briefing(self.monitors, self.pools)
         for name, one in plan.pools.items():
             self.pools[name] = Pool(name, one.blueprint, one.processes, self.births.worker)
 
@@ -91,12 +85,6 @@ class Workforce:
     def _children(self) -> Iterator[Child]:
         yield from self.workers
         yield from self.monitors.children
-
-    @property
-    def _monitor(self) -> Child | None:
-        """The monitor that is told everything: the newest that runs."""
-        running = self.monitors.running
-        return running[-1] if running else None
 
     @property
     def has_workers(self) -> bool:
@@ -141,7 +129,7 @@ class Workforce:
             pool.closing |= name not in plan.pools
         self.monitors.blueprint = self._monitor_blueprint()
         self.monitors.retry()
-        self._changed = True
+        self.briefing.changed()
 
     def allow_descriptors(self) -> None:
         """See to it that the pools can be as large as the plan says."""
@@ -180,56 +168,62 @@ class Workforce:
             child.heard = time.monotonic()
             if data.startswith(report.SNAPSHOT):
                 child.snapshot = data
-                self._relay(child)
+                self.briefing.relay(child)
                 continue
             try:
-                frame = json.loads(data)
-                kind = frame["type"]
-            except (ValueError, LookupError, TypeError):
-                log.warning("channel.nonsense", child=child.name)
-                continue
-            self._take(child, kind, frame)
+                self._take(child, json.loads(data))
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                # A job can reach its worker's channel: whatever it writes must not stop the daemon.
+                log.warning("channel.nonsense", child=child.name, error=repr(error))
         if child.channel.closed:
-            self._selector.unregister(child.channel)
+            self._unwatch(child)
 
-    def _take(self, child: Child, kind: str, frame: Frame) -> None:
+    def _take(self, child: Child, frame: Frame) -> None:
         now = time.monotonic()
-        match kind:
+        is_monitor = child.board is None
+        match frame["type"]:
             case "ready" if child.state is ChildState.STARTING:
                 self._is_ready(child, now)
             case "leaving":
-                child.leaving = str(frame.get("reason", ""))
+                child.leaving = str(frame["reason"])
                 child.end(leaving(child.grace), now)
             case "event":
-                event = frame.pop("event", "event")
-                log.info(event, **{key: frame[key] for key in frame if key != "type"})
-            case "sample" if child is self._monitor:
+                fields = {key: value for key, value in frame.items() if key != "type"}
+                log.info(str(fields.pop("event")), child=child.name, **fields)
+            case "sample" if is_monitor:
                 self.sample = frame
-            case "suspects" if child is self._monitor and not self.quiet:
+            case "suspects" if is_monitor and not self.quiet:
                 for queue in frame["queues"]:
                     if queue in self.pools:
                         self.pools[queue].serve_suspects()
-            case "settled":
-                self.graves.settled(frame["owner"])
+            case "settled" if is_monitor:
+                self.briefing.graves.settled(frame["owner"])
 
     def _is_ready(self, child: Child, now: float) -> None:
         child.change(ChildState.RUNNING, now)
-        self._changed = True
+        self.briefing.changed()
         if isinstance(child.blueprint, MonitorSpec):
             log.info("monitor.started", pid=child.pid, http=child.blueprint.http_listen)
-            self._publish(now)
-            for other in self._children:
-                self._relay(other)
-            self.graves.tell(child.channel)
+            self.briefing.tell_all(self._children, now)
             return
         log.info("worker.started", worker=child.name, pid=child.pid)
         if self.quiet:
             child.channel.send({"type": "quiet"})
 
-    def _relay(self, child: Child) -> None:
-        monitor = self._monitor
-        if monitor is not None and monitor is not child and child.snapshot:
-            monitor.channel.send_raw(report.snapshot_frame(child), droppable=True)
+    def _unwatch(self, child: Child) -> None:
+        with suppress(KeyError):  # it has been done before
+            self._selector.unregister(child.channel)
+
+    def _flush(self, child: Child) -> None:
+        """Write what waits for a child, and wake when it takes more."""
+        channel = child.channel
+        before = channel.pending
+        channel.flush()
+        if before or channel.pending:
+            with suppress(KeyError):
+                key = self._selector.get_key(channel)
+                writing = selectors.EVENT_WRITE if channel.pending else 0
+                self._selector.modify(channel, selectors.EVENT_READ | writing, key.data)
 
     # deaths
 
@@ -248,35 +242,22 @@ class Workforce:
             self._bury(child, NEVER_BORN)
 
     def _bury(self, child: Child, exit_: Exit) -> None:
-        if not child.channel.closed:
-            self._hear(child)  # its last words
+        self._hear(child)  # its last words
         now = time.monotonic()
         oom = exit_.signal is not None and self._oom.happened()
         ending = classify(child, exit_, oom=oom)
         pool = self.monitors
         if child.board is not None:
             pool = self.pools[child.pool]
-            self.graves.add(grave_of(child, exit_, ending, now=now, at=time.time()))
+            self.briefing.graves.add(grave_of(child, exit_, ending, now=now, at=time.time()))
             self.exits.setdefault(child.pool, Counter())[ending.reason] += 1
-        self._sum_up(child, ending)
+        self.briefing.sum_up(child, ending.reason)
         pool.bury(child, counts=ending.counts, now=now)
         announce(child, exit_, ending, now=now, succeeded=not (pool.closing or child.solo))
         self.on_death(child, exit_, ending)
-        if not child.channel.closed:
-            self._selector.unregister(child.channel)
+        self._unwatch(child)
         child.close()
-        self._changed = True
-
-    def _sum_up(self, child: Child, ending: Ending) -> None:
-        """Add a dead child's counts to the totals, and tell the monitors in one step."""
-        if child.snapshot:
-            self._totals.add(child.name, child.snapshot)
-        if child.board is not None:
-            self._totals.count_exit(child.pool, ending.reason)
-        for monitor in self.monitors.running:
-            if monitor is not child:
-                monitor.channel.send_raw(report.exited_frame(child.owner, self._totals.encoded))
-                self.graves.tell(monitor.channel)
+        self.briefing.changed()
 
     # the loop's steps
 
@@ -290,7 +271,7 @@ class Workforce:
                 del self.pools[name]
                 log.info("pool.removed", pool=name)
         for child in self._children:
-            child.channel.flush()
+            self._flush(child)
 
     def check(self, now: float) -> None:
         """Look for workers and monitors that do not do what they should."""
@@ -305,28 +286,10 @@ class Workforce:
                 child.end(abort(), now)
 
     def publish(self, now: float) -> None:
-        """Tell the monitor of the fleet and of the dead: each second, and soon after a change."""
-        if self._changed:
-            self._publish_at = min(self._publish_at, now + PUBLISH_AFTER_CHANGE)
-            self._changed = False
-        if now < self._publish_at:
+        """Tell the monitor of the fleet, when that is due."""
+        if not self.briefing.is_due(now):
             return
         for child in self._children:
             if child.living and child.pid is not None:
                 child.rss = resident(child.pid)
-        self._publish(now)
-
-    def _publish(self, now: float) -> None:
-        self._publish_at = now + PUBLISH_EVERY
-        monitor = self._monitor
-        if monitor is None:
-            return
-        frame = report.fleet_frame(
-            self.pools.values(),
-            self._totals.encoded,
-            now,
-            config_ok=self.config_ok,
-            reloads=self.reloads,
-        )
-        monitor.channel.send_raw(frame, droppable=True)
-        self.graves.tell(monitor.channel)
+        self.briefing.tell_of_fleet(now)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from queued.drivers import driver_for
 from queued.drivers.base import MAX_BATCH, Driver, NewJob
-from queued.errors import DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable
 
 
 class _Waiting(NamedTuple):
@@ -116,7 +116,10 @@ class Client:
 
     async def _enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
         driver = await self.driver()
-        return await driver.enqueue(queue, jobs)
+        answers = await driver.enqueue(queue, jobs)
+        if len(answers) != len(jobs):  # someone else's driver; callers must not wait for ever
+            raise DriverError(f"{driver.name} gave {len(answers)} answers for {len(jobs)} jobs")
+        return answers
 
     async def _send(self, queue: str, batch: Sequence[_Waiting]) -> None:
         waiting = [each for each in batch if not each.enqueued.done()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import MISSING
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
@@ -102,6 +103,8 @@ class Codec:
                 shown = one_line(name, 80)
                 raise CorruptPayload(f"{self._kind}.{shown}: not an attribute that is stored")
         job = self._class()
+        if self._definition.private:  # in case that its __init__ does not call ours
+            job.__dict__ = {**self._definition.fresh_private(), **job.__dict__}
         job.__dict__.update(values)
         return job
 
@@ -116,6 +119,8 @@ class Codec:
         values = {}
         for name, value in job.__dict__.items():
             if name.startswith("_") or name in _SKIPPED:
+                continue
+            if isinstance(getattr(self._class, name, None), cached_property):
                 continue
             if name in RESERVED:
                 hint = (

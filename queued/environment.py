@@ -144,7 +144,7 @@ def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
 
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigError(
             [f"{path}: cannot be read ({reason}); see: queued check -c {path}"]

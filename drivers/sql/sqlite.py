@@ -31,7 +31,7 @@ from queued.drivers.sql.sqlite_file import SqliteFile
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FIRST_LOOK, SHORTEST_NAP, LONGEST_NAP = 0.01, 0.004, 0.02
+FIRST_LOOK, SHORTEST_NAP, LONGEST_NAP = 0.01, 0.004, 0.03
 
 
 @dataclass(slots=True)

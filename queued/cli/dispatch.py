@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -145,10 +145,9 @@ def _known_name(name: str, config: Path) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> list[str]:
-    by_class: dict[Any, list[str]] = {}
+    """Return the names whose last part looks like that of ``name``, whatever their modules."""
+    by_class: dict[str, list[str]] = {}
     for full in known:
         by_class.setdefault(full.rpartition(".")[2], []).append(full)
-    short = get_close_matches(name.rpartition(".")[2], by_class, n=2)
-    return [full for match in short for full in by_class[match]][:3] or get_close_matches(
-        name, list(known), n=2
-    )
+    near = get_close_matches(name.rpartition(".")[2], by_class, n=2)
+    return [full for match in near for full in by_class[match]][:3]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     _DurationType = click.ParamType[float]
 else:
-    _DurationType = click.ParamType  # generic since click 8.4 only
+    _DurationType = click.ParamType  # older versions of click have it without a parameter
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -168,6 +168,23 @@ async def test_a_worker_and_a_janitor_settle_a_job_once(make_driver: MakeDriver)
     assert sorted(ids(await reserve(one, 100, owner=OTHER))) == sorted(released)
 
 
+async def test_a_reserve_beside_its_owners_retirement_strands_nothing(
+    make_driver: MakeDriver,
+) -> None:
+    """Either it came first, and retire returns what it got; or it is refused, and got nothing."""
+    one, two = await clients(make_driver, 2)
+    await push(one, *names(100))
+    for number in range(40):
+        owner = f"worker-{number}"
+        answer, returned = await asyncio.gather(
+            one.exchange(Q, owner, want=2, nonce=1), two.retire(Q, owner), return_exceptions=True
+        )
+        got = [] if isinstance(answer, OwnerLost) else answer.jobs
+        assert returned == got
+        assert await settle(two, *map(release, got), owner=owner) == []
+    assert ids(await reserve(one, 100)) == names(100)
+
+
 async def test_of_two_operators_one_requeues(make_driver: MakeDriver) -> None:
     one, two = await clients(make_driver, 2)
     await push(one, *names(50))

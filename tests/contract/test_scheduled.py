@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from queued.drivers.base import Driver, NewJob, State
 from tests.contract.conftest import MakeDriver
 from tests.contract.steps import (
@@ -81,6 +83,13 @@ async def test_reserve_alone_is_enough(driver: Driver) -> None:
     stats = (await driver.stats([Q]))[Q]
     assert stats.ready + stats.scheduled == 20
     assert await drain(driver) == names(30)[10:]
+
+
+@pytest.mark.parametrize("delay", [0.0005, 3600.0, 10 * 365 * 86400.0])
+async def test_a_delay_of_any_length(driver: Driver, delay: float) -> None:
+    await push(driver, "a", delay=delay)
+    found = await info(driver, "a")
+    assert (found.due_at or found.ready_at) == pytest.approx(found.enqueued_at + delay, abs=0.002)
 
 
 async def test_next_due(driver: Driver) -> None:

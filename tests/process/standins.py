@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from queued.config.load import load
-from queued.daemon import restart
+from queued.daemon import master, restart
 from queued.daemon.channel import Channel
 from queued.daemon.control import ControlClient
 from queued.daemon.master import run
@@ -190,6 +190,8 @@ class Master(Daemon):
 def main() -> int:
     if "QUEUED_TEST_FIRST_DELAY" in os.environ:  # a crash loop takes half a minute otherwise
         restart.FIRST_DELAY = float(os.environ["QUEUED_TEST_FIRST_DELAY"])
+    if "QUEUED_TEST_NO_SUBREAPER" in os.environ:  # as on macOS
+        master.become_subreaper = lambda: False
     try:
         return run(load(Path(sys.argv[1])), programs=StandIns())
     except QueuedError as error:

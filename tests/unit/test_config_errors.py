@@ -198,6 +198,8 @@ def test_a_problem_is_not_followed_by_its_echoes(path: Path) -> None:
 def test_aliases_cannot_blow_a_file_up(path: Path) -> None:
     levels = "\n".join(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 9))
     assert f"more than {MOST_NODES}" in problems(path, f"l0: &l0 [x]\n{levels}")[0]
+    parts = "\n".join(f"d{n}: &d{n} {'[' * 40}*d{n - 1}{']' * 40}" for n in range(1, 40))
+    assert any("nested too deeply" in line for line in problems(path, f"d0: &d0 x\n{parts}"))
     merges = "\n".join(
         f"l{n}: &l{n} {{<<: [{', '.join([f'*l{n - 1}'] * 10)}]}}" for n in range(1, 9)
     )

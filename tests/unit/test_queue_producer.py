@@ -459,6 +459,35 @@ async def test_any_error_reaches_each_caller(failing: tuple[Queue, type[Failing]
     assert [str(error) for error in errors] == ["a bug in a driver"] * 3
 
 
+async def test_a_driver_that_answers_too_little_leaves_nobody_waiting(
+    failing: tuple[Queue, type[Failing]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def enqueue(self: Failing, queue: str, jobs: Any) -> list[bool]:
+        return [True]
+
+    queue, kind = failing
+    monkeypatch.setattr(kind, "enqueue", enqueue)
+    results = await asyncio.gather(*(queue.push(Note()) for _ in range(2)), return_exceptions=True)
+
+    assert [str(error) for error in results] == ["memory gave 1 answers for 2 jobs"] * 2
+
+
+async def test_closing_waits_for_a_bulk_too(failing: tuple[Queue, type[Failing]]) -> None:
+    queue, kind = failing
+    kind.gate = asyncio.Event()
+    bulk = asyncio.create_task(queue.bulk([Note()]))
+    await until(lambda: bool(queue._clients._by_loop))
+    client = queue._client()
+    await until(lambda: bool(client._sending))
+    closing = asyncio.create_task(queue.close())
+    await asyncio.sleep(0)
+    kind.gate.set()
+
+    assert (await bulk)[0].enqueued
+    await closing
+    assert kind.closed == 1
+
+
 async def test_two_hundred_at_once_are_one_round_trip(failing: tuple[Queue, type[Failing]]) -> None:
     queue, kind = failing
     await asyncio.gather(*(queue.push(Note()) for _ in range(200)))

@@ -1,0 +1,115 @@
+"""Invariant 6: "empty" is an empty answer, "unreachable" is ``DriverUnavailable``; never mixed up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from queued.drivers import driver_for
+from queued.drivers.base import Driver, NewJob
+from queued.errors import DriverUnavailable
+from tests.contract.backends import unavailable
+from tests.contract.servers import Server, redis_program, running, start_redis, start_valkey
+from tests.contract.steps import ME, Q, drain, push, until
+
+VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
+    "ping": lambda driver: driver.ping(),
+    "enqueue": lambda driver: driver.enqueue(Q, [NewJob("x", b"")]),
+    "exchange": lambda driver: driver.exchange(Q, ME, want=5, nonce=1),
+    "settle": lambda driver: driver.exchange(Q, ME),
+    "wait": lambda driver: driver.wait(Q, 5),
+    "wake": lambda driver: driver.wake(Q),
+    "renew": lambda driver: driver.renew(Q, [ME], 30),
+    "retire": lambda driver: driver.retire(Q, "other"),
+    "owners": lambda driver: driver.owners(Q),
+    "promote": lambda driver: driver.promote(Q),
+    "claim_hooks": lambda driver: driver.claim_hooks(Q, 5, 60),
+    "finish_hook": lambda driver: driver.finish_hook(Q, "x"),
+    "queues": lambda driver: driver.queues(),
+    "stats": lambda driver: driver.stats([Q]),
+    "find": lambda driver: driver.find("x"),
+    "find in a queue": lambda driver: driver.find("x", Q),
+    "cancel": lambda driver: driver.cancel(Q, "x"),
+    "purge": lambda driver: driver.purge(Q),
+    "failed": lambda driver: driver.failed(Q),
+    "requeue": lambda driver: driver.requeue(Q, ["x"]),
+    "forget": lambda driver: driver.forget(Q, ["x"]),
+}
+
+
+@pytest.fixture(params=["valkey", "redis7"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """A server of the test's own, to be taken away."""
+    if request.param == "redis7" and redis_program() is None:
+        unavailable("redis-server is not installed")
+    start = {"valkey": start_valkey, "redis7": start_redis}[request.param]
+    with running(start(tmp_path / "server", "--appendonly", "yes")) as server:
+        yield server
+
+
+@pytest.fixture
+async def driver(server: Server) -> AsyncIterator[Driver]:
+    driver = driver_for(server.url)
+    await driver.open()
+    yield driver
+    await driver.close()
+
+
+async def test_no_verb_takes_an_outage_for_an_empty_queue(server: Server, driver: Driver) -> None:
+    await push(driver, "a")
+    server.kill()
+    for verb in [*VERBS.values()] * 2:  # the connection that broke, and the one that is refused
+        with pytest.raises(DriverUnavailable):
+            await verb(driver)
+
+
+async def test_an_enqueue_names_the_jobs_whose_fate_is_unknown(
+    server: Server, driver: Driver
+) -> None:
+    server.kill()
+    with pytest.raises(DriverUnavailable) as caught:
+        await driver.enqueue(Q, [NewJob("a", b""), NewJob("b", b"")])
+    assert caught.value.ids == ("a", "b")
+
+
+async def test_a_client_goes_on_by_itself_when_the_back_end_is_back(
+    server: Server, driver: Driver
+) -> None:
+    await push(driver, "a", "b")
+    server.stop()
+    with pytest.raises(DriverUnavailable):
+        await driver.stats([Q])
+    server.start()
+
+    async def answers() -> bool:
+        try:
+            await driver.ping()
+        except DriverUnavailable:
+            return False
+        return True
+
+    await until(answers)
+    await driver.wait(Q, 0)
+    await push(driver, "c")
+    assert await drain(driver) == ["a", "b", "c"]
+
+
+async def test_opening_what_is_not_there(server: Server) -> None:
+    server.kill()
+    driver = driver_for(server.url)
+    with pytest.raises(DriverUnavailable):
+        await driver.open()
+    await driver.close()
+
+
+async def test_without_an_outage_every_verb_answers(driver: Driver) -> None:
+    for verb in VERBS.values():
+        await verb(driver)
+
+
+def test_every_verb_is_tried() -> None:
+    verbs = {name for name, value in vars(Driver).items() if callable(value)}
+    tried = {name.split()[0] for name in VERBS if name != "settle"}
+    assert {name for name in verbs if not name.startswith("_")} - {"open", "close"} == tried

@@ -1,0 +1,94 @@
+"""From queue.yaml to blueprints, and what a reload says that differs."""
+
+from __future__ import annotations
+
+import pytest
+
+from queued.config.load import load
+from queued.daemon.plan import Plan, changes, plan
+
+BASE = """
+connection: sqlite:///queued.db
+imports: [app.jobs]
+http: {listen: "127.0.0.1:9470", token: "hunter2"}
+shutdown_grace: 20s
+defaults: {timeout: 30, max_tries: 5}
+queues:
+  emails: {processes: 2, concurrency: 7, sleep: 1, backoff: [1, 2], max_memory: 64MiB,
+           max_wait: 5s, env: {MODE: fast}, nice: 3, kill_grace: 2s, polling: true}
+  slow: {timeout: none, retry_after: 10}
+"""
+
+
+@pytest.fixture
+def planned(tmp_path):
+    def make(text: str = BASE, **replace: str) -> Plan:
+        for old, new in replace.items():
+            text = text.replace(old, new)
+        (tmp_path / "queue.yaml").write_text(text)
+        return plan(load(tmp_path / "queue.yaml", {}), "0000000a", "0000000b")
+
+    return make
+
+
+def test_every_setting_reaches_the_blueprint(planned, tmp_path):
+    asked = planned()
+    assert asked.code.imports == ("app.jobs",)
+    assert asked.code.folder == tmp_path
+    assert asked.code.url == f"sqlite:///{tmp_path}/queued.db"
+    assert asked.grace == 20
+    emails = asked.pools["emails"]
+    assert emails.processes == 2
+    blueprint = emails.blueprint
+    assert (blueprint.pool, blueprint.concurrency, blueprint.sleep) == ("emails", 7, 1)
+    assert (blueprint.limits.timeout, blueprint.limits.max_tries) == (30, 5)
+    assert blueprint.limits.backoff == [1, 2]
+    assert blueprint.max_memory == 64 * 1024 * 1024
+    assert (blueprint.nice, blueprint.kill_grace, blueprint.polling) == (3, 2, True)
+    assert blueprint.env == {"MODE": "fast"}
+    assert blueprint.shutdown_grace == 20
+    slow = asked.pools["slow"].blueprint
+    assert (slow.limits.timeout, slow.limits.retry_after) == (0, 10)
+
+
+def test_the_monitor_knows_the_queues(planned):
+    monitor = planned().monitor
+    assert (monitor.install, monitor.boot) == ("0000000a", "0000000b")
+    assert monitor.queues["emails"].max_wait == 5
+    assert monitor.queues["slow"].max_wait is None
+    assert monitor.http_token == "hunter2"
+
+
+def test_a_blueprint_crosses_a_fork(planned):
+    for one in planned().pools.values():
+        assert type(one.blueprint).from_json(one.blueprint.to_json()) == one.blueprint
+
+
+def test_no_difference(planned):
+    assert changes(planned(), planned()) == []
+    assert planned() == planned()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("processes: 2", "processes: 3", "queues.emails.processes: 2 → 3"),
+        ("concurrency: 7", "concurrency: 8", "queues.emails: concurrency changed; its workers are"),
+        ("max_tries: 5", "max_tries: 6", "queues.emails: limits changed; its workers are replaced"),
+        ("[app.jobs]", "[app.jobs, b]", "imports: app.jobs, b"),
+        ("9470", "9471", "http: 127.0.0.1:9471"),
+        ("hunter2", "hunter3", "http: 127.0.0.1:9470"),
+        ("queued.db", "other.db", "connection: changed; every process is replaced"),
+        ("  slow: {timeout: none, retry_after: 10}", "  new: {}", "queues.new: new, 1 worker"),
+        ("shutdown_grace: 20s", "log: {level: debug}", "log: level debug"),
+    ],
+)
+def test_each_difference_is_said(planned, old, new, line):
+    lines = changes(planned(), planned(**{old: new}))
+    assert any(one.startswith(line) for one in lines), lines
+    assert "hunter" not in "\n".join(lines)
+
+
+def test_a_removed_queue_is_said(planned):
+    lines = changes(planned(), planned(**{"  slow: {timeout: none, retry_after: 10}": ""}))
+    assert lines == ["queues.slow: removed; its workers drain"]
