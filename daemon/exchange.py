@@ -8,7 +8,7 @@ meanwhile waits for the next one.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import NamedTuple
 
 import structlog
@@ -17,7 +17,7 @@ from queued.daemon.backend import Backend
 from queued.daemon.meters import WorkerMeters
 from queued.daemon.run import Run
 from queued.drivers.base import Exchange, Lane
-from queued.errors import DriverUnavailable
+from queued.errors import DriverUnavailable, OwnerLost
 
 log = structlog.get_logger()
 
@@ -40,12 +40,12 @@ def retry_pauses(random: Callable[[float, float], float] = random.uniform) -> Ca
 
 
 class Answer(NamedTuple):
-    """What came back, and the runs whose settlements it acknowledged as ours."""
+    """What came back, and the runs that were settled with it."""
 
     exchange: Exchange
-    stored: list[Run]
-    lost: list[Run]
-    """Their reservation was no longer ours (or, after a repeat, they were settled before)."""
+    settled: list[Run]
+    lost: Set[str]
+    """Ids of those that were not ours any more, or whose settlement was stored by a call before."""
 
 
 class Exchanger:
@@ -82,21 +82,24 @@ class Exchanger:
             except DriverUnavailable:
                 repeated = True
                 await self._pause(pauses())
+            except OwnerLost:
+                self._count_lost(sent, repeated=repeated)
+                raise
             else:
-                return self._read(answer, sent, repeated=repeated)
+                ids = frozenset(answer.lost)
+                if ids:
+                    lost = [run for run in sent if run.reservation.id in ids]
+                    self._count_lost(lost, repeated=repeated)
+                return Answer(answer, sent, ids)
 
-    def _read(self, answer: Exchange, sent: list[Run], *, repeated: bool) -> Answer:
-        if not answer.lost:
-            return Answer(answer, sent, [])
-        ids = set(answer.lost)
-        lost = [run for run in sent if run.reservation.id in ids]
-        if not repeated:  # else the loss may be an echo: heard the first time, only not answered
-            self._meters.stale_acks.value += len(lost)
-            for run in lost:
-                log.warning(
-                    "settlement.lost",
-                    job_id=run.reservation.id,
-                    fence=run.reservation.fence,
-                    settlement=type(run.settlement).__name__.lower(),
-                )
-        return Answer(answer, [run for run in sent if run.reservation.id not in ids], lost)
+    def _count_lost(self, lost: list[Run], *, repeated: bool) -> None:
+        if repeated:  # it may be an echo: heard the first time, and only not answered
+            return
+        self._meters.stale_acks.value += len(lost)
+        for run in lost:
+            log.warning(
+                "settlement.lost",
+                job_id=run.reservation.id,
+                fence=run.reservation.fence,
+                settlement=type(run.settlement).__name__.lower(),
+            )

@@ -101,7 +101,7 @@ class Executor:
             self._conclude(run, None)
 
     def stored(self, run: Run) -> None:
-        """Free the slot of a run whose settlement the back-end has."""
+        """Free the slot of a run whose settlement the back-end has (or has no use for)."""
         if run.slot < 0:
             return
         if self._board is not None:

@@ -22,7 +22,7 @@ from queued.daemon import logs
 from queued.daemon.backend import Backend
 from queued.daemon.channel import Channel
 from queued.daemon.duty import every
-from queued.daemon.exchange import Exchanger, retry_pauses
+from queued.daemon.exchange import Answer, Exchanger, retry_pauses
 from queued.daemon.executor import Executor
 from queued.daemon.hooks import Hooks
 from queued.daemon.lifecycle import Lifecycle, Phase
@@ -184,7 +184,7 @@ class Worker:
         if not want and not self._exchanger.outbox:
             return None
         answer = await self._exchanger.exchange(want, lane)
-        self._store(answer.stored)
+        self._store(answer)
         self._take(answer.exchange, lane)
         if answer.exchange.hooks_due and self._wanted()[0]:
             self._hooks.claim()
@@ -206,10 +206,10 @@ class Worker:
             want = min(want, self.spec.max_jobs - self._taken)
         return max(want, 0), self.spec.lane
 
-    def _store(self, stored: Sequence[Run]) -> None:
-        for run in stored:
+    def _store(self, answer: Answer) -> None:
+        for run in answer.settled:
             self._executor.stored(run)
-            if run.error is not None and run.job is not None:
+            if run.error is not None and run.job and run.reservation.id not in answer.lost:
                 self._hooks.run(run.job, run.error)
 
     def _take(self, answer: Exchange, lane: Lane) -> None:

@@ -94,10 +94,12 @@ class Process:
     async def printed(self, count: int) -> list[list[str]]:
         """Wait until it has printed so many lines."""
         async with asyncio.timeout(LIMIT):
-            while len(self.lines()) < count:
-                assert self._popen.poll() is None
+            while True:
+                ended = self._popen.poll() is not None
+                if len(lines := self.lines()) >= count:
+                    return lines
+                assert not ended
                 await asyncio.sleep(0.01)
-        return self.lines()
 
     async def finish(self) -> int:
         """Close its stdin, wait for its end, return its exit code."""

@@ -93,6 +93,7 @@ async def test_workers_producers_and_deaths_at_once(make_driver: MakeDriver) -> 
                 if rng.random() < 0.2:
                     break  # it dies with what it holds
                 await settle_some(driver, owner, got)
+                await asyncio.sleep(0)  # the memory driver never waits, and others want a turn
             await reclaim(driver, owner)
 
     async def settle_some(driver: Driver, owner: str, jobs: list[Reservation]) -> None:

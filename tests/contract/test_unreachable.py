@@ -1,4 +1,4 @@
-"""Invariant 6: "empty" is an empty answer, "unreachable" is ``DriverUnavailable``; never mixed up."""
+"""Invariant 6: "empty" is an empty answer, "unreachable" is ``DriverUnavailable``, never mixed."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.contract.servers import free_port, start_valkey
+from tests.contract.servers import start_valkey
 
 from tests.process.harness import Daemon, until
 
@@ -115,8 +115,9 @@ def test_a_second_master_is_refused(daemon: Callable[..., Daemon]) -> None:
 def test_an_unreachable_backend_is_waited_for(
     daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    port = free_port()
-    config = GOOD.replace("sqlite:///queued.db", f"redis://127.0.0.1:{port}/0")
+    server = start_valkey(tmp_path / "valkey")
+    server.stop()
+    config = GOOD.replace("sqlite:///queued.db", server.url)
     running = daemon(config, jobs=JOBS).start(ready=False)
     until(lambda: running.get("/readyz")[0] == 503, "/readyz to say that the back-end is away")
     assert running.get("/healthz")[0] == 200
@@ -125,9 +126,7 @@ def test_an_unreachable_backend_is_waited_for(
     assert dispatch.returncode == 69
     assert "Traceback" not in dispatch.stderr
 
-    folder = tmp_path / "valkey"
-    folder.mkdir()
-    server = start_valkey(folder, port=port)
+    server.start()
     until(running.is_ready, "the daemon to go on by itself")
     path = tmp_path / "touched"
     running.run("dispatch", "work.Touch", f'{{"path": "{path}"}}')
@@ -135,7 +134,7 @@ def test_an_unreachable_backend_is_waited_for(
 
     server.kill()
     until(lambda: running.get("/readyz")[0] == 503, "/readyz to notice that the server is gone")
-    server = start_valkey(folder, port=port)
+    server.start()
     until(running.is_ready, "the daemon to go on once more")
     again = tmp_path / "again"
     running.run("dispatch", "work.Touch", f'{{"path": "{again}"}}')

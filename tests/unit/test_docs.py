@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def compiled(source: str, page: str) -> CodeType:
     return compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-@pytest.mark.parametrize("python", snippets("python"))
+@pytest.mark.parametrize("python", list(snippets("python")))
 async def test_python_runs(python: list[str], monkeypatch, request) -> None:
     """The snippets of a page run one after the other in one namespace, as a reader types them."""
     page = request.node.callspec.id
@@ -53,7 +54,7 @@ async def test_python_runs(python: list[str], monkeypatch, request) -> None:
     await producer.close()
 
 
-@pytest.mark.parametrize("texts", snippets("yaml"))
+@pytest.mark.parametrize("texts", list(snippets("yaml")))
 def test_yaml_loads(texts: list[str], tmp_path: Path) -> None:
     for text in texts:
         if "queues" not in (yaml.safe_load(text) or {}):
@@ -67,13 +68,13 @@ def commands(shell: list[str]) -> Iterator[list[str]]:
     for text in shell:
         for line in text.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
-            words = words[: words.index("|")] if "|" in words else words
+            words = list(itertools.takewhile(lambda word: word not in {"|", ">"}, words))
             words = [word for word in words if not re.fullmatch(r"[A-Z_]+=.*", word)]
             if words and Path(words[0]).name == "queued":
                 yield words[1:]
 
 
-@pytest.mark.parametrize("shell", snippets("sh", "console"))
+@pytest.mark.parametrize("shell", list(snippets("sh", "console")))
 def test_commands_exist(shell: list[str]) -> None:
     """Parse each ``queued …`` as the command line does, without running it."""
     import click

@@ -6,6 +6,7 @@ import functools
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -24,7 +25,7 @@ seen: list = []
 @pytest.fixture(autouse=True)
 def fresh():
     seen.clear()
-    go.clear()
+    state.go = asyncio.Event()  # of this test's loop
 
 
 @pytest.fixture
@@ -325,12 +326,12 @@ class Waits(Job):
 
     async def handle(self) -> None:
         seen.append(self.job_id)
-        await go.wait()
+        await state.go.wait()
         if self.fails:
             raise ValueError("wrong")
 
 
-go = asyncio.Event()
+state = SimpleNamespace()
 
 
 async def test_a_finished_job_stands_on_the_scoreboard_until_it_is_settled(shop):
@@ -338,7 +339,7 @@ async def test_a_finished_job_stands_on_the_scoreboard_until_it_is_settled(shop)
     async with shop.open(max_tries=1):
         await until(lambda: len(seen) == 2, "both runs")
         shop.driver.down = True
-        go.set()
+        state.go.set()
         await until(
             lambda: (
                 {slot.state for slot in shop.board.read()}

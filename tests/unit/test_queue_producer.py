@@ -226,7 +226,7 @@ def test_a_loop_that_ends_closes_its_connection_and_the_next_opens_another(url: 
     deadline = time.monotonic() + SETTLED
     while threading.active_count() > threads and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of an earlier test may have ended
 
 
 def test_loops_in_many_threads_share_a_producer(url: str) -> None:
