@@ -8,7 +8,7 @@ meanwhile waits for the next one.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import structlog
@@ -44,7 +44,7 @@ class Answer(NamedTuple):
 
     exchange: Exchange
     settled: list[Run]
-    lost: Set[str]
+    lost: frozenset[str]
     """Ids of those that were not ours any more, or whose settlement was stored by a call before."""
 
 

@@ -47,7 +47,7 @@ class SqlDriver:
         await self._database.close()
 
     async def ping(self) -> None:
-        await self._database.write(lambda _: None)
+        await self._database.write(operators.probe)
 
     # producers
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:

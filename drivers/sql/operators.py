@@ -37,6 +37,7 @@ _failed_lately = select(func.count()).where(
     failed.c.queue == queues.c.queue, failed.c.failed_at > parameter("hour_ago", Float)
 )
 
+NO_WRITE = Statement(update(queues).where(false()).values(fence=queues.c.fence))
 QUEUES = Statement(select(queues.c.queue).order_by(queues.c.queue))
 STATS = Statement(
     select(
@@ -68,6 +69,11 @@ def _waiting(state: State) -> Statement:
 
 READY = _waiting(State.READY)
 SCHEDULED = _waiting(State.SCHEDULED)
+
+
+def probe(session: Session) -> None:
+    """Raise what a write would raise. (BEGIN IMMEDIATE alone succeeds on a read-only file.)"""
+    session.run(NO_WRITE)
 
 
 def list_queues(session: Session) -> list[str]:

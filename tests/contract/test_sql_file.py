@@ -213,9 +213,11 @@ def refused_to_nobody(path: Path) -> None:
     async def push() -> None:
         driver = SqlDriver(f"sqlite:///{path}")
         with pytest.raises(DriverUnavailable, match=r"^[^\n]*(permission|denied)") as caught:
-            await driver.enqueue(Q, [NewJob("a", b"")])
+            await driver.enqueue(Q, [NewJob("b", b"")])
         assert str(path) in str(caught.value)
-        assert caught.value.ids == ("a",)
+        assert caught.value.ids == ("b",)
+        with pytest.raises(DriverUnavailable, match="permission|denied"):
+            await driver.ping()
         await driver.close()
 
     def act() -> None:

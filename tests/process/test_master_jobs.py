@@ -139,9 +139,10 @@ def test_a_poison_pill_fails_after_three_crashes_and_others_go_on(running):
     push(running, "Slow")
     until(lambda: lines(running, "Slow-began"), "a bystander to run")
     push(running, "Poison")
+    until(lambda: len(lines(running, "Poison-began")) >= 2, "it to take both down twice")
+    (running.folder / "release").touch()  # as suspects they wait for each other
     until(lambda: len(failed(running)) == 1, "the poison pill to be failed")
-    (running.folder / "release").touch()
-    until(lambda: lines(running, "Slow-done"), "the bystander to end")
+    assert lines(running, "Slow-done")
     (record,) = failed(running)
     assert record["job"] == "work.Poison"
     assert len(lines(running, "Poison-began")) in {3, 4, 5}

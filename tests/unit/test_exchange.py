@@ -158,7 +158,7 @@ async def test_a_worker_without_a_backend_can_be_told_to_end(shop):
 
 async def test_a_stale_settlement_is_counted_and_said(shop):
     [job_id] = await shop.push(Waits())
-    async with shop.open(sleep=3600) as worker:
+    async with shop.open(concurrency=1) as worker:
         await until(lambda: seen, "the run")
         [held] = await shop.driver.retire(QUEUE, worker.spec.owner)
         await shop.driver.exchange(QUEUE, worker.spec.owner, [Release(held.id, held.fence)])
