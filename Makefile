@@ -42,7 +42,7 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	@rm -rf .types && mkdir -p .types/queued
 	@ln -s ../../queued/* .types/queued/
 	@for folder in config daemon drivers jobs web; do ln -s ../../$$folder .types/queued/$$folder; done
-	MYPYPATH=.types $(BIN)/mypy --strict -p queued
+	MYPYPATH=.types $(BIN)/mypy --strict -p queued $(foreach d,config daemon drivers jobs web,-p queued.$(d))
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
 	$(BIN)/python -m pytest $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
