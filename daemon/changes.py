@@ -114,7 +114,6 @@ class Changes:
             if request is not None:
                 request.refuse(f"no pool {pool!r}; there are {known}")
             return
-        force.quiet = False  # what starts from now on takes jobs again
         change = Change("restart", request, pools=None if pool is None else [pool])
         self._propose(change, force.plan.code)
 
@@ -158,6 +157,8 @@ class Changes:
         change.code_before = self._workforce.plan.code
         if change.plan is not None:
             self._apply(change)
+        if change.name == "restart" and change.pools is None:
+            self._workforce.quiet = False  # what starts from now on takes jobs again
         pools = self._workforce.pools
         names = change.pools if change.pools is not None else list(pools)
         change.rollout = Rollout(
@@ -201,7 +202,8 @@ class Changes:
             self._workforce.briefing.config_ok = True
             self._workforce.briefing.reloads += 1
             self._settled(self._loaded, "")
-        log.info(f"{change.name}.done", changes=change.lines or None)  # noqa: G004
+        fields = {"changes": change.lines or ["none"]} if change.name == "reload" else {}
+        log.info(f"{change.name}.done", **fields)  # noqa: G004
         if change.request is not None:
             change.request.answer(changes=change.lines)
 

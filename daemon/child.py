@@ -154,6 +154,8 @@ class Child:
         self.deadline: float | None = now + START_TIMEOUT
         """When ``tick`` does what follows of the state."""
         self.stop: Stop | None = None
+        self.said_ready = False
+        """It has said that it is up; it runs when its pid is known, too."""
         self.leaving = ""
         """Why it goes, when it has said so."""
         self.snapshot = b""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from queued.daemon.child import Child, ChildState, Force
+from queued.daemon.child import Child, Force
 from queued.daemon.verdict import Cause
 
 
@@ -105,8 +105,7 @@ def _killed(child: Child) -> Ending:
     assert child.stop
     if child.stop.overran:
         return Ending(Reason.HUNG, Cause.KILLED_FOR_DEADLINE, counts=False)
-    never_ready = child.heard == child.started
-    reason = Reason.BOOT_ERROR if never_ready else Reason.HUNG
+    reason = Reason.HUNG if child.said_ready else Reason.BOOT_ERROR
     return Ending(reason, Cause.CRASH, counts=True)
 
 
@@ -123,7 +122,7 @@ def _as_asked(child: Child, exit_: Exit) -> bool:
 def _accident(child: Child, exit_: Exit, *, oom: bool) -> Reason:
     if exit_.signal is not None:
         return Reason.OOM if oom and exit_.signal == signal.SIGKILL else Reason.SIGNAL
-    return Reason.BOOT_ERROR if child.state is ChildState.STARTING else Reason.CRASH
+    return Reason.CRASH if child.said_ready else Reason.BOOT_ERROR
 
 
 def reap(ours: frozenset[int] | set[int]) -> Iterator[Exit]:

@@ -73,6 +73,11 @@ def run(
         master = Master(loaded, asked, listener, runtime, programs or Installed())
         try:
             return master.run()
+        except ImportFailed:
+            raise
+        except Exception:
+            log.exception("master.broken")
+            raise
         finally:
             master.close()
     finally:

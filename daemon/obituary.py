@@ -85,6 +85,8 @@ def announce(child: Child, exit_: Exit, ending: Ending, *, now: float, succeeded
     elif ending.reason in UNPLANNED:
         event = f"{kind}.crashed"
         following = "restart at once" if succeeded else "no restart"
+        if child.solo:
+            following = "another one as long as suspects wait"
         if child.state is ChildState.BACKOFF and child.deadline is not None:
             following = f"restart in {child.deadline - now:.1f} s"
         log.warning(event, **fields, how=exit_.text, next=following)

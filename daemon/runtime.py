@@ -67,7 +67,7 @@ class Runtime:
         """Return the runtime files of a daemon that runs, or those that one would have."""
         folders = list(candidates(os.environ if environ is None else environ))
         known = [cls(folder, config) for folder in folders]
-        return next((one for one in known if one.socket_path.exists()), known[0])
+        return next((one for one in known if _exists(one.socket_path)), known[0])
 
     def acquire(self) -> None:
         """Take the lock, until this process ends.
@@ -114,6 +114,13 @@ class Runtime:
         os.write(fd, text.encode())
         os.close(fd)
         return text
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # in a folder of somebody else's
+        return False
 
 
 def _prepare(folder: Path) -> str | None:

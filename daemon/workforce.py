@@ -182,8 +182,8 @@ class Workforce:
         now = time.monotonic()
         is_monitor = child.board is None
         match frame["type"]:
-            case "ready" if child.state is ChildState.STARTING:
-                self._is_ready(child, now)
+            case "ready":
+                child.said_ready = True
             case "leaving":
                 child.leaving = str(frame["reason"])
                 child.end(leaving(child.grace), now)
@@ -199,7 +199,13 @@ class Workforce:
             case "settled" if is_monitor:
                 self.briefing.graves.settled(frame["owner"])
 
-    def _is_ready(self, child: Child, now: float) -> None:
+    def _welcome(self, now: float) -> None:
+        """Let those run that are ready and whose pid is known (which may be told later)."""
+        for child in list(self._children):
+            if child.state is ChildState.STARTING and child.said_ready and child.pid is not None:
+                self._has_come_up(child, now)
+
+    def _has_come_up(self, child: Child, now: float) -> None:
         child.change(ChildState.RUNNING, now)
         self.briefing.changed()
         if isinstance(child.blueprint, MonitorSpec):
@@ -264,6 +270,7 @@ class Workforce:
     def tick(self, now: float) -> None:
         """Let the templates, the pools and the monitor take their steps."""
         self.births.templates.tick(now)
+        self._welcome(now)
         for pool in (*self.pools.values(), self.monitors):
             pool.tick(now)
         for name in [name for name, pool in self.pools.items() if pool.closing]:

@@ -29,7 +29,7 @@ RESERVE = Statement(
     .values(
         state=state_code(State.RESERVED),
         owner=parameter("owner", String),
-        fence=parameter("offset") + jobs.c.rank,
+        fence=jobs.c.rank + parameter("offset"),
         reserved_at=parameter("now", Float),
     )
 )

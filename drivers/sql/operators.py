@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Integer, Select, String, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Select,
+    String,
+    func,
+    literal_column,
+    select,
+    update,
+)
 
 from queued.drivers.base import JobInfo, Lane, QueueStats, State
 from queued.drivers.sql.ledger import Ledger
@@ -37,7 +47,9 @@ _failed_lately = select(func.count()).where(
     failed.c.queue == queues.c.queue, failed.c.failed_at > parameter("hour_ago", Float)
 )
 
-NO_WRITE = Statement(update(queues).where(false()).values(fence=queues.c.fence))
+NO_WRITE = Statement(
+    update(queues).where(queues.c.queue == parameter("queue")).values(fence=queues.c.fence)
+)
 QUEUES = Statement(select(queues.c.queue).order_by(queues.c.queue))
 STATS = Statement(
     select(
@@ -72,8 +84,8 @@ SCHEDULED = _waiting(State.SCHEDULED)
 
 
 def probe(session: Session) -> None:
-    """Raise what a write would raise. (BEGIN IMMEDIATE alone succeeds on a read-only file.)"""
-    session.run(NO_WRITE)
+    """Raise what a write would raise: BEGIN IMMEDIATE alone succeeds on a read-only file."""
+    session.run(NO_WRITE, queue="")
 
 
 def list_queues(session: Session) -> list[str]:

@@ -31,7 +31,7 @@ _numbered = select(
 PROMOTE = Statement(
     update(jobs)
     .where(jobs.c.seq == _numbered.c.seq)
-    .values(state=state_code(State.READY), rank=parameter("above") + _numbered.c.number)
+    .values(state=state_code(State.READY), rank=_numbered.c.number + parameter("above"))
 )
 
 

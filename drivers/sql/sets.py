@@ -18,7 +18,6 @@ from sqlalchemy import (
     BindParameter,
     Column,
     ColumnElement,
-    Integer,
     LargeBinary,
     Select,
     String,
@@ -71,8 +70,9 @@ class Appended(FunctionElement[bytes]):
     inherit_cache = True
 
 
-def parameter(name: str, type_: type[TypeEngine[Any]] = Integer) -> BindParameter[Any]:
-    return bindparam(name, type_=type_())
+def parameter(name: str, type_: type[TypeEngine[Any]] | None = None) -> BindParameter[Any]:
+    """Return a named parameter; its type is that of the column beside it, unless there is none."""
+    return bindparam(name, type_=None if type_ is None else type_())
 
 
 def _elements(name: str) -> TableValuedAlias:

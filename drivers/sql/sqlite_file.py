@@ -14,11 +14,13 @@ from __future__ import annotations
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 from queued.drivers.sql.schema import SCHEMA_VERSION, creation
 from queued.drivers.sql.session import Session
@@ -57,18 +59,24 @@ def _code(error: sqlite3.Error) -> int:
 
 
 class SqliteFile:
-    """A database file, connected when first needed. Used by one thread only."""
+    """A database file, connected when first needed, and used by one thread at a time.
+
+    The connection is closed around a fork, and opened anew when it is next needed: SQLite keeps its
+    locks in the memory of the process, so that a child whose parent had the file open would see
+    locks that nobody holds, even through a connection of its own.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._identity = (0, 0)
         self._connections = 0
+        _files.add(self)
 
     def write(self, verb: Callable[[Session], T]) -> T:
         """Run a verb under the write lock. It may commit early, and then only read."""
-        with self._reporting():
-            connection = self._connected()
+        with self._connected() as connection:
             _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
             return _within(connection, verb)
 
@@ -79,8 +87,7 @@ class SqliteFile:
             connection.execute("BEGIN")
             return _within(connection, verb)
 
-        with self._reporting():
-            connection = self._connected()
+        with self._connected() as connection:
             return _patiently(attempt)
 
     def glance(self, verb: Callable[[Session], T]) -> tuple[tuple[int, int, int], T]:
@@ -94,29 +101,44 @@ class SqliteFile:
             version = self._connections, others, connection.total_changes
             return version, verb(Session(connection, DIALECT, time.time()))
 
-        with self._reporting():
-            connection = self._connected()
+        with self._connected() as connection:
             return _patiently(attempt)
 
     def connect(self) -> None:
         """Create the file, its folder and its tables where they are missing."""
-        with self._reporting():
-            self._connected()
+        with self._connected():
+            pass
 
     def close(self) -> None:
+        with self._lock:
+            self._disconnect()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection; a new one when the file was removed or replaced under the old."""
+        with self._lock, self._reporting():
+            if self._connection is None or _identity(self.path) != self._identity:
+                self._disconnect()
+                self._connection = _connect(self.path)
+                self._identity = _identity(self.path)
+                self._connections += 1
+            yield self._connection
+
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
 
-    def _connected(self) -> sqlite3.Connection:
-        """Return the connection; a new one when the file was removed or replaced under the old."""
-        if self._connection is None or _identity(self.path) != self._identity:
-            self.close()
-            self._connection = _connect(self.path)
-            self._identity = _identity(self.path)
-            self._connections += 1
-        return self._connection
+    def before_fork(self) -> bool:
+        """Close between two transactions, and stay closed; return False when none ended in time."""
+        locked = self._lock.acquire(timeout=2 * BUSY_TIMEOUT)
+        if locked:
+            self._disconnect()
+        return locked
+
+    def after_fork(self) -> None:
+        self._lock.release()
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -127,12 +149,31 @@ class SqliteFile:
             raise
         except sqlite3.Error as error:
             if _code(error) not in _HARMLESS:
-                self.close()
+                self._disconnect()
             reason = _REASONS.get(_code(error), "it cannot be used")
             raise DriverUnavailable(f"SQLite database {self.path}: {reason} ({error})") from error
         except OSError as error:
             reason = error.strerror or str(error)
             raise DriverUnavailable(f"SQLite database {self.path}: {reason}") from error
+
+
+_files: WeakSet[SqliteFile] = WeakSet()
+_forking = threading.Lock()
+_held: list[SqliteFile] = []
+
+
+def _before_fork() -> None:
+    _forking.acquire()
+    _held.extend(file for file in list(_files) if file.before_fork())
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().after_fork()
+    _forking.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _within(connection: sqlite3.Connection, verb: Callable[[Session], T]) -> T:
@@ -174,11 +215,13 @@ def _connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with suppress(
         FileExistsError
-    ):  # one that is there is not touched: to close it would drop locks
+    ):  # and is not touched: closing it would drop this process's locks
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=256)
+    connection = sqlite3.connect(
+        path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
     try:
-        _prepare(connection, path)
+        _patiently(lambda: _prepare(connection, path))
     except BaseException:
         connection.close()
         raise
@@ -193,11 +236,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
-    [[mode]] = _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
+    [[mode]] = connection.execute("PRAGMA journal_mode = WAL").fetchall()
     if mode != "wal":
         raise DriverUnavailable(f"SQLite database {path}: its file system cannot do WAL mode")
-    if _patiently(lambda: _schema_version(connection)) != SCHEMA_VERSION:
-        _patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
+    if _schema_version(connection) != SCHEMA_VERSION:
+        connection.execute("BEGIN IMMEDIATE")
         _within(connection, lambda _: _create(connection, path))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from queued.drivers.base import Driver, JobInfo, NewJob, QueueStats, State
@@ -101,36 +103,54 @@ async def info_as_new(driver: Driver, job_id: str) -> NewJob:
     return NewJob(found.id, found.payload)
 
 
+async def pass_time(driver: Driver) -> None:
+    """Return when 0.1 s have passed on the back-end's clock."""
+    await push(driver, "witness", delay=0.1, queue="witness")
+    await until(lambda: driver.promote("witness"))
+    await driver.purge("witness")
+
+
 async def test_oldest_ages(driver: Driver) -> None:
     await push(driver, "a")
-    await push(driver, "witness", delay=0.05, queue="witness")
-    await until(lambda: driver.promote("witness"))
+    await pass_time(driver)
     await push(driver, "b", "c")
     stats = (await driver.stats([Q]))[Q]
-    assert stats.oldest_ready_age_seconds >= 0.049
+    assert 0.099 <= stats.oldest_ready_age_seconds < 60
     assert stats.oldest_reserved_age_seconds == 0
     [held] = await reserve(driver)
-    await push(driver, "witness-2", delay=0.05, queue="witness")
-    await until(lambda: driver.promote("witness"))
+    await pass_time(driver)
     stats = (await driver.stats([Q]))[Q]
-    assert 0.049 <= stats.oldest_reserved_age_seconds < 60
-    assert 0.049 <= stats.oldest_ready_age_seconds < 60
+    assert 0.099 <= stats.oldest_reserved_age_seconds < 60
+    assert 0.099 <= stats.oldest_ready_age_seconds < 60
     assert await settle(driver, ack(held)) == []
     await drain(driver)
     stats = (await driver.stats([Q]))[Q]
     assert (stats.oldest_ready_age_seconds, stats.oldest_reserved_age_seconds) == (0, 0)
 
 
+async def test_ages_count_from_the_last_move(driver: Driver) -> None:
+    """A retried job waits since its retry, a reserved one is held since its reserve."""
+    await push(driver, "a")
+    await pass_time(driver)
+    before = time.monotonic()
+    [held] = await reserve(driver)
+    stats = (await driver.stats([Q]))[Q]
+    assert stats.oldest_reserved_age_seconds <= time.monotonic() - before + 0.01
+    await pass_time(driver)
+    before = time.monotonic()
+    await settle(driver, retry(held))
+    stats = (await driver.stats([Q]))[Q]
+    assert stats.oldest_ready_age_seconds <= time.monotonic() - before + 0.01
+    [again] = await reserve(driver)
+    assert again.ready_at >= held.reserved_at + 0.099
+    assert again.enqueued_at == pytest.approx(held.enqueued_at, abs=0.001)
+
+
 async def test_the_age_of_what_was_handed_back_counts_from_its_ready_time(driver: Driver) -> None:
     held = await hold(driver, "a")
-    await push(driver, "witness", delay=0.05, queue="witness")
-    await until(lambda: driver.promote("witness"))
+    await pass_time(driver)
     await settle(driver, release(held))
-    assert (await driver.stats([Q]))[Q].oldest_ready_age_seconds >= 0.049
-    [held] = await reserve(driver)
-    await settle(driver, retry(held))
-    [held] = await reserve(driver)
-    assert held.ready_at >= held.enqueued_at + 0.049
+    assert (await driver.stats([Q]))[Q].oldest_ready_age_seconds >= 0.099
 
 
 async def test_a_scheduled_job_has_no_ready_age(driver: Driver) -> None:

@@ -237,6 +237,13 @@ async def test_only_expired_takes_over_from_a_dead_one(driver: Driver) -> None:
     assert await refused(driver)
 
 
+async def test_only_expired_returns_what_a_retired_owner_holds(driver: Driver) -> None:
+    """A monitor died after it retired an owner: the reaper of any host settles the rest."""
+    [held] = await hold_for(driver, 30, "a")
+    await driver.retire(Q, ME)
+    assert await driver.retire(Q, ME, only_expired=True) == [held]
+
+
 async def test_retiring_concerns_one_queue(driver: Driver) -> None:
     await hold(driver, "a", queue="one")
     await hold(driver, "b", queue="two")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
 import uuid
 from pathlib import Path
 
@@ -16,10 +14,7 @@ from hypothesis import strategies as st
 from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.codec import pack_id, unpack_id
-from queued.drivers.redis.driver import is_too_old
 from queued.drivers.redis.scripts import scripts
-from queued.errors import ConfigError, DriverUnavailable
-from tests.contract.backends import unavailable
 from tests.contract.redis_steps import (
     SERVERS,
     driver_of_server,  # noqa: F401 - a fixture
@@ -28,7 +23,7 @@ from tests.contract.redis_steps import (
     operator_client,  # noqa: F401 - a fixture
     start,
 )
-from tests.contract.servers import Server, free_port, running
+from tests.contract.servers import Server, running
 from tests.contract.steps import (
     ME,
     OTHER,
@@ -52,9 +47,6 @@ from tests.contract.steps import (
 PAYLOAD = b'{"v":1,"job":"app.jobs.SendEmail"}\n' + b"x" * 100
 MOST_BYTES = 300
 HISTORY = 65536
-
-
-# keys
 
 
 @pytest.mark.parametrize("query", ["", "?prefix=shop"])
@@ -115,9 +107,6 @@ def test_the_scripts_judge_a_suspect_as_the_state_table_does() -> None:
             assert int(number) == SUSPECT_FROM
 
 
-# ids
-
-
 @given(st.uuids(), st.from_regex(ID_PATTERN, fullmatch=True))
 def test_an_id_comes_back_as_it_was(canonical: uuid.UUID, text: str) -> None:
     for job_id in (
@@ -142,9 +131,6 @@ async def test_ids_of_every_length_live_side_by_side(driver: RedisDriver) -> Non
     job_ids = ["x" * length for length in range(1, 65)] + [str(uuid.uuid4()), uuid.uuid4().hex]
     await push(driver, *job_ids)
     assert await drain(driver) == job_ids
-
-
-# bytes
 
 
 async def test_payloads_notes_and_records_are_stored_as_they_came(driver: RedisDriver) -> None:
@@ -185,9 +171,6 @@ async def test_a_job_that_waits_costs_at_most_300_bytes(kind: str, tmp_path: Pat
                 await driver.enqueue(Q, jobs)
         usage = sum(admin.memory_usage(key, samples=0) for key in admin.scan_iter())
     assert usage / count <= MOST_BYTES
-
-
-# bounds
 
 
 async def test_a_thousand_pushes_leave_one_wake_up(driver: RedisDriver, admin: redis.Redis) -> None:
@@ -256,70 +239,3 @@ async def test_a_retried_job_is_found_and_cancelled_among_many(driver: RedisDriv
     await driver.cancel(Q, held.id)
     assert await driver.find(held.id) is None
     assert held.id not in await drain(driver, want=1000)
-
-
-# addresses
-
-
-@pytest.mark.parametrize("kind", SERVERS)
-async def test_a_unix_socket(kind: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # the path of a socket has at most 107 bytes
-        path = Path(folder) / "s"
-        with running(start(kind, Path(folder), "--unixsocket", str(path))):
-            async with opened(f"unix://{path}?db=3") as driver:
-                await push(driver, "a")
-                assert await drain(driver) == ["a"]
-
-
-async def test_tls(tmp_path: Path) -> None:
-    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    arguments = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
-    try:
-        subprocess.run([*command.split(), *arguments], check=True, capture_output=True)  # noqa: ASYNC221
-    except FileNotFoundError:
-        unavailable("openssl is not installed")
-    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    tls += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
-    with running(start("redis7", tmp_path / "server", *tls)):
-        url = f"rediss://127.0.0.1:{port}/0"
-        async with opened(f"{url}?ssl_ca_certs={certificate}") as driver:
-            await push(driver, "a")
-            assert await drain(driver) == ["a"]
-        distrusting = RedisDriver(url)
-        with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
-            await distrusting.open()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://localhost?prefix={x}",
-        "redis://localhost?colour=red",
-        "redis://localhost?db=first",
-        "redis://:se/cret@localhost",
-    ],
-)
-def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        RedisDriver(url)
-    [problem] = caught.value.problems
-    assert problem.startswith("connection: ")
-    assert "\n" not in problem
-    assert "cret" not in problem
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "too_old"),
-    [
-        ("redis", "6.2.14", True),
-        ("redis", "7.0.0", False),
-        ("redis", "10.1.0", False),
-        ("valkey", "7.2.4", False),
-        ("valkey", "7.1.0", True),
-    ],
-)
-def test_a_server_that_is_too_old_is_known_by_its_version(
-    name: str, version: str, *, too_old: bool
-) -> None:
-    assert is_too_old(name, version) is too_old

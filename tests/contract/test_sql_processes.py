@@ -118,7 +118,7 @@ async def test_workers_killed_at_random_lose_and_repeat_nothing(
         done += [job_id for line in worker.lines()[1:] for job_id in line]
         held = await driver.retire(QUEUE, worker.name)
         assert len(held) <= 10
-        back = [release(job, Charge.LOST) for job in held]
+        back = [release(job, Charge.NONE) for job in held]
         assert await settle(driver, *back, owner=worker.name, queue=QUEUE) == []
         counted(path)
     assert len(done) == len(set(done))

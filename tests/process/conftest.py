@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.servers import start_valkey
 
+from tests.contract.servers import start_valkey
 from tests.process.harness import Daemon
 from tests.process.standins import Master
 

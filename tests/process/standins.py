@@ -9,6 +9,7 @@ workers do beside waiting to be told to go; several acts are separated by spaces
     deaf            takes no notice of SIGTERM   recycle          settles a job and leaves: max_jobs
     family          has a child of its own       count            sends snapshots
     memory          leaves at once: max_memory   begin            begins a job, and settles none
+    junk            writes nonsense to its channel
 
 The monitor writes what it hears to ``heard.jsonl`` and takes its orders from files: ``suspects``
 (names of queues), ``keep`` (settles nothing), ``monitor-exit`` (exits with 4).
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from queued.config.load import load
-from queued.daemon import master, restart
+from queued.daemon import master, restart, template
 from queued.daemon.channel import Channel
 from queued.daemon.control import ControlClient
 from queued.daemon.master import run
@@ -39,6 +40,24 @@ from queued.jobs.imports import load as load_imports
 from tests.process.harness import Daemon, until
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+JUNK = (
+    b"[]",
+    b"null",
+    b"{}",
+    b"\xff",
+    b'{"type":["ready"]}',
+    b'{"type":"leaving"}',
+    b'{"type":"event"}',
+    b'{"type":"event","event":"x","level":1,"self":2,"event_kw":{}}',
+    b'{"type":"settled"}',
+    b'{"type":"suspects","queues":7}',
+    b'{"type":"sample"}',
+    b'{"type":"snapshot",}',
+    b'{"type":"snapshot","data":{"counters":7}}',
+)
+"""Frames that a job could write to its worker's channel."""
 
 
 class Told:
@@ -70,6 +89,9 @@ class StandIns:
         if "mute" not in acts:
             channel.send({"type": "ready"})
         act(spec, acts, board)
+        if "junk" in acts:
+            for frame in JUNK:
+                channel.send_raw(frame)
         if "exit" in acts:
             return int(acts["exit"])
         reason = "max_jobs" if "recycle" in acts else "max_memory" if "memory" in acts else ""
@@ -190,6 +212,8 @@ class Master(Daemon):
 def main() -> int:
     if "QUEUED_TEST_FIRST_DELAY" in os.environ:  # a crash loop takes half a minute otherwise
         restart.FIRST_DELAY = float(os.environ["QUEUED_TEST_FIRST_DELAY"])
+    if "QUEUED_TEST_FORK_TIMEOUT" in os.environ:
+        template.FORK_TIMEOUT = float(os.environ["QUEUED_TEST_FORK_TIMEOUT"])
     if "QUEUED_TEST_NO_SUBREAPER" in os.environ:  # as on macOS
         master.become_subreaper = lambda: False
     try:

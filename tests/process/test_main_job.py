@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from queued.jobs.queue import Queue
 
+from queued.jobs.queue import Queue
 from tests.process.harness import Daemon, until
 
 JOBS = """

@@ -217,3 +217,27 @@ def test_quiet_reaches_workers_of_now_and_of_later(master):
     (running.folder / "suspects").write_text("emails")
     assert not [worker for worker in running.workers() if worker["solo"]]
     assert running.stop() == 0
+
+
+def test_nonsense_from_a_job_does_not_stop_the_daemon(master):
+    running = master(CONFIG % "junk").start()
+    (rogue,) = running.pids("emails")
+    until(lambda: len(running.events("channel.nonsense")) >= 5, "the nonsense to be noticed")
+    assert running.pids("emails") == {rogue}
+    os.kill(rogue, signal.SIGKILL)  # its last snapshot is nonsense too
+    until(lambda: running.pids("emails") - {rogue}, "a successor")
+    assert running.events("snapshot.broken")
+    assert running.status()["driver_up"] is True
+    assert running.stop() == 0
+
+
+def test_a_template_that_hangs_is_replaced(master):
+    running = master(CONFIG % "", QUEUED_TEST_FORK_TIMEOUT="0.3").start()
+    known = running.pids() | {running.pid, running.status()["monitor"]["pid"]}
+    (template,) = set(running.processes()) - known
+    os.kill(template, signal.SIGSTOP)
+    os.kill(*running.pids("emails"), signal.SIGKILL)
+    until(lambda: running.events("template.hangs"), "it to be noticed")
+    until(lambda: running.pids("emails") - known, "a successor from another template")
+    assert not is_alive(template)
+    assert running.stop() == 0

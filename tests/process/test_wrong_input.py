@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.contract.servers import start_valkey
 
+from tests.contract.servers import start_valkey
 from tests.process.harness import Daemon, until
 
 JOBS = """

@@ -43,6 +43,7 @@ def make_child(
     if pid is not None:
         child.born(pid, now)
     if state is not ChildState.STARTING:
+        child.said_ready = True
         child.change(state, now)
     return child
 

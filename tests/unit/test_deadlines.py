@@ -18,12 +18,14 @@ state = SimpleNamespace()
 
 
 @pytest.fixture(autouse=True)
-def fresh():
+async def fresh():
     seen.clear()
     state.go = asyncio.Event()
     state.thread_go = threading.Event()
     yield
+    state.go.set()  # what was given up on ends with its test
     state.thread_go.set()
+    await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -90,7 +90,6 @@ def test_a_kill_for_a_deadline():
 
 def test_a_kill_for_silence():
     child = make_child(state=RUNNING)
-    child.heard = 101.0
     child.end(abort(), 200.0)
     assert told(child, killed(signal.SIGABRT)) == ("hung", "crash", True)
 

@@ -12,6 +12,7 @@ import warnings
 
 import pytest
 import structlog
+
 from queued.daemon import logs
 from queued.daemon.spec import LogSpec
 

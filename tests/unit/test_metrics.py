@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from queued.daemon.metrics import BUCKETS, Bounded, Counter, Histogram, Metrics, Snapshot, fold
 
 CATALOGUE = {

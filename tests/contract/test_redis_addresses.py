@@ -1,0 +1,88 @@
+"""Which servers the Redis driver takes, and how it reads their URLs."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from queued.drivers.redis import RedisDriver
+from queued.drivers.redis.driver import is_too_old
+from queued.errors import ConfigError, DriverUnavailable
+from tests.contract.backends import unavailable
+from tests.contract.redis_steps import (
+    SERVERS,
+    opened,
+    start,
+)
+from tests.contract.servers import free_port, running
+from tests.contract.steps import (
+    drain,
+    push,
+)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+async def test_a_unix_socket(kind: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # the path of a socket has at most 107 bytes
+        path = Path(folder) / "s"
+        with running(start(kind, Path(folder), "--unixsocket", str(path))):
+            async with opened(f"unix://{path}?db=3") as driver:
+                await push(driver, "a")
+                assert await drain(driver) == ["a"]
+
+
+async def test_tls(tmp_path: Path) -> None:
+    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+    arguments = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    try:
+        subprocess.run([*command.split(), *arguments], check=True, capture_output=True)  # noqa: ASYNC221
+    except FileNotFoundError:
+        unavailable("openssl is not installed")
+    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    tls += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    with running(start("redis7", tmp_path / "server", *tls)):
+        url = f"rediss://127.0.0.1:{port}/0"
+        async with opened(f"{url}?ssl_ca_certs={certificate}") as driver:
+            await push(driver, "a")
+            assert await drain(driver) == ["a"]
+        distrusting = RedisDriver(url)
+        with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
+            await distrusting.open()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost?prefix={x}",
+        "redis://localhost?colour=red",
+        "redis://localhost?db=first",
+        "redis://:se/cret@localhost",
+    ],
+)
+def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RedisDriver(url)
+    [problem] = caught.value.problems
+    assert problem.startswith("connection: ")
+    assert "\n" not in problem
+    assert "cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "too_old"),
+    [
+        ("redis", "6.2.14", True),
+        ("redis", "7.0.0", False),
+        ("redis", "10.1.0", False),
+        ("valkey", "7.2.4", False),
+        ("valkey", "7.1.0", True),
+    ],
+)
+def test_a_server_that_is_too_old_is_known_by_its_version(
+    name: str, version: str, *, too_old: bool
+) -> None:
+    assert is_too_old(name, version) is too_old

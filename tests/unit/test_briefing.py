@@ -1,0 +1,154 @@
+"""What the monitor is told, and that nothing is lost with a monitor."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from queued.daemon.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
+from queued.daemon.channel import encode
+from queued.daemon.child import ChildState
+from queued.daemon.deaths import Exit, classify
+from queued.daemon.obituary import grave_of
+from queued.daemon.pool import Pool
+from queued.daemon.spec import MonitorSpec
+from queued.daemon.totals import Totals
+from tests.unit.children import blueprint, make_child
+
+SPEC = MonitorSpec(install="i", boot="b", url="u")
+
+
+def counts(n: int) -> bytes:
+    data = {"counters": {"attempts_total": [[{"queue": "emails"}, n]]}}
+    return encode({"type": "snapshot", "seq": n, "data": data})
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.workers = Pool("emails", blueprint(), 2, lambda *_: None)
+        self.monitors = Pool("monitor", SPEC, 1, lambda *_: None)
+        self.briefing = Briefing(self.monitors, {"emails": self.workers})
+
+    def monitor(self):
+        monitor = make_child(state=ChildState.RUNNING, made_from=SPEC)
+        monitor.owner = f"monitor-{len(self.monitors.children)}"
+        self.monitors.children.append(monitor)
+        return monitor
+
+    def worker(self, index: int = 1):
+        worker = make_child(state=ChildState.RUNNING, index=index)
+        self.workers.children.append(worker)
+        return worker
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+def test_the_fleet(bench):
+    monitor, busy, idle = bench.monitor(), bench.worker(1), bench.worker(2)
+    busy.board.begin(0, "job", "Job", 100.0, 0.0, 3, 0.0)
+    busy.board.beat(101.0)
+    busy.rss, idle.rss = 30, 20
+    bench.briefing.tell_of_fleet(103.0)
+    (frame,) = monitor.their_channel.receive()
+    assert frame["owners"] == {"emails": [busy.owner, idle.owner]}
+    assert frame["pools"] == {
+        "emails": {
+            "state": "running",
+            "desired": 2,
+            "slots": 4,
+            "workers": {"busy": 1, "idle": 1},
+            "memory": 50,
+            "memory_max": 30,
+            "heartbeat_age": 3.0,
+        }
+    }
+    assert (frame["totals"], frame["config_ok"], frame["reloads"]) == ({}, True, 0)
+
+
+def test_it_is_told_each_second_and_soon_after_a_change(bench):
+    bench.briefing.tell_of_fleet(100.0)
+    assert not bench.briefing.is_due(100.0 + PUBLISH_EVERY - 0.1)
+    assert bench.briefing.is_due(100.0 + PUBLISH_EVERY)
+    bench.briefing.changed()
+    assert not bench.briefing.is_due(100.0)
+    assert bench.briefing.is_due(100.0 + PUBLISH_AFTER_CHANGE)
+
+
+def test_a_snapshot_is_passed_on_with_names_and_unparsed(bench):
+    monitor, worker = bench.monitor(), bench.worker()
+    worker.snapshot = counts(3)
+    bench.briefing.relay(worker)
+    (frame,) = monitor.their_channel.receive()
+    assert frame == {
+        "type": "snapshot",
+        "child": worker.owner,
+        "pool": "emails",
+        "seq": 3,
+        "data": json.loads(counts(3))["data"],
+    }
+
+
+def test_a_monitor_does_not_hear_itself_but_hears_another(bench):
+    old, new = bench.monitor(), bench.monitor()
+    old.snapshot = new.snapshot = counts(1)
+    assert bench.briefing.listener is new
+    bench.briefing.relay(new)
+    bench.briefing.relay(old)
+    assert [frame["child"] for frame in new.their_channel.receive()] == [old.owner]
+    assert old.their_channel.receive() == []
+
+
+def test_the_counts_of_the_dead_are_summed_up_in_one_step(bench):
+    monitor, worker = bench.monitor(), bench.worker()
+    worker.snapshot = counts(3)
+    bench.briefing.sum_up(worker, "signal")
+    (frame,) = monitor.their_channel.receive()
+    assert frame == {
+        "type": "exited",
+        "child": worker.owner,
+        "totals": {
+            "counters": {
+                "attempts_total": [[{"queue": "emails"}, 3]],
+                "worker_exits_total": [[{"pool": "emails", "reason": "signal"}, 1]],
+            },
+            "histograms": {},
+            "gauges": {},
+        },
+    }
+
+
+def test_a_new_monitor_is_told_everything(bench):
+    worker, dead = bench.worker(), bench.worker(2)
+    worker.snapshot, dead.snapshot = counts(5), counts(7)
+    exit_ = Exit(1, 9, 0)
+    grave = grave_of(dead, exit_, classify(dead, exit_), now=101.0, at=1.0)
+    bench.briefing.graves.add(grave)
+    bench.briefing.sum_up(dead, "signal")  # nobody is there to hear
+    monitor = bench.monitor()
+    bench.briefing.tell_all([worker, monitor], 102.0)
+    frames = {frame["type"]: frame for frame in monitor.their_channel.receive()}
+    assert set(frames) == {"fleet", "gone", "snapshot"}
+    assert frames["fleet"]["totals"]["counters"]["attempts_total"] == [[{"queue": "emails"}, 7]]
+    assert frames["gone"] == grave
+
+
+def test_without_a_monitor_nothing_is_told(bench):
+    worker = bench.worker()
+    worker.snapshot = counts(1)
+    bench.briefing.relay(worker)
+    bench.briefing.tell_of_fleet(100.0)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"{", b"[]", b'{"type":"snapshot"}', b'{"data":{"counters":{"a":[7]}}}']
+)
+def test_a_broken_snapshot_is_left_out_of_the_totals(broken):
+    totals = Totals()
+    totals.add("emails/1", counts(2))
+    before = totals.encoded
+    totals.add("emails/2", broken)
+    assert totals.encoded == before
