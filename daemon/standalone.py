@@ -20,6 +20,7 @@ import structlog
 
 from queued.daemon import logs
 from queued.daemon.duty import every
+from queued.daemon.guard import Guard
 from queued.daemon.janitor import Janitor
 from queued.daemon.lifecycle import PATIENCE
 from queued.daemon.run import Run
@@ -32,8 +33,6 @@ from queued.environment import redact
 log = structlog.get_logger()
 
 RENEW_EVERY = 10.0
-GUARD_MARGIN = 5.0
-"""Seconds that the last guard waits beyond what the worker itself would have done."""
 THREAD_PATIENCE = 0.5
 """Seconds that threads have to end with the worker; those of jobs that hang never do."""
 
@@ -47,7 +46,16 @@ class Standalone(Worker):
         self._janitor.reach = self._reach
         self._suspects = False
         self._alone = False
-        self._guard_at = 0.0
+        self._grace = PATIENCE + spec.kill_grace
+        """Seconds after a deadline in which a job ends, or its worker does."""
+        self._guard = Guard(self._executor.running, self._grace)
+
+    async def run(self) -> int:
+        self._guard.start()
+        try:
+            return await super().run()
+        finally:
+            self._guard.stop()
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         queues = [self.spec.pool]
@@ -86,33 +94,13 @@ class Standalone(Worker):
                 coming = f"this worker ends in {self.spec.kill_grace:g} s"
                 log.warning("job.overran", job_id=run.reservation.id, next=coming)
         super()._overran(overrunning, now)
-        grace = PATIENCE + self.spec.kill_grace
-        hopeless = [run for run in overrunning if now >= run.interrupted_at + grace]
+        hopeless = [run for run in overrunning if now >= run.interrupted_at + self._grace]
         if hopeless and not self.exit_code:
             self.exit_code = INTERNAL_ERROR
             faulthandler.dump_traceback(all_threads=True)
             self.life.hand_back("hung")
             for run in hopeless:  # as timeouts; what else runs is handed back
                 self._executor.abandon(run)
-
-    def _sweep(self, now: float) -> None:
-        super()._sweep(now)
-        if now >= self._guard_at:
-            self._guard_at = now + 1.0
-            self._arm_guard(now)
-
-    def _arm_guard(self, now: float) -> None:
-        """Have the process ended, with its stacks told, if a job blocks the loop for good.
-
-        A thread of C does it, so it needs neither the loop nor the GIL.
-        """
-        deadlines = [run.deadline for run in self._executor.running if run.deadline]
-        if deadlines:
-            left = max(min(deadlines) - now, 0.0)
-            margin = PATIENCE + self.spec.kill_grace + GUARD_MARGIN
-            faulthandler.dump_traceback_later(left + margin, exit=True)
-        else:
-            faulthandler.cancel_dump_traceback_later()
 
 
 def work(spec: WorkerSpec) -> int:
@@ -142,7 +130,6 @@ def work(spec: WorkerSpec) -> int:
         )
         worker = Standalone(spec, driver_for(spec.url))
         code = live(worker)
-        faulthandler.cancel_dump_traceback_later()
         log.info("worker.ended", reason=worker.life.reason or "broken", exit_code=code)
         if worker.life.reason != "owner_lost" or worker.life.told:
             return _without_threads(code)

@@ -114,7 +114,7 @@ class Reservation(NamedTuple):
     reserved_at: float
     counts: Counts = NO_COUNTS
     history: bytes = b""
-    """The notes of earlier runs, one JSON object a line, oldest first."""
+    """The notes of earlier runs, one JSON object a line, oldest first; the newest 64 KiB."""
 
 
 class Ack(NamedTuple):

@@ -33,6 +33,8 @@ from queued.drivers.base import (
 )
 
 HOUR = 3600.0
+HISTORY_LIMIT = 65_536
+"""Bytes of notes that a job keeps: a job that is handed back for ever must not grow for ever."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +67,8 @@ class Job:
         self.counts = self.counts.charged(charge)
         if note:
             self.history += note + b"\n"
+        while len(self.history) > HISTORY_LIMIT:
+            _, _, self.history = self.history.partition(b"\n")  # the oldest note goes
 
     def reservation(self) -> Reservation:
         return Reservation(

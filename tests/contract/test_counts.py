@@ -121,6 +121,20 @@ async def test_history_is_appended_in_order(driver: Driver) -> None:
     assert notes((await info(driver, "a")).history) == written
 
 
+async def test_a_history_is_bounded(driver: Driver) -> None:
+    """A job that is handed back for ever does not grow for ever: the newest notes stay."""
+    written = [b"%02d" % number * 2000 for number in range(20)]
+    await push(driver, "a")
+    for note in written:
+        [held] = await reserve(driver)
+        await settle(driver, release(held, note=note))
+    [held] = await reserve(driver)
+    assert 32_768 < len(held.history) <= 65_536
+    kept = notes(held.history)
+    assert kept == written[-len(kept) :]
+    assert held.counts.releases == len(written)
+
+
 async def test_suspicion_from_two_on_means_the_solo_lane(driver: Driver) -> None:
     await push(driver, "a", "b")
     for _ in range(SUSPECT_FROM):

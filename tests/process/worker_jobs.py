@@ -74,7 +74,7 @@ class Strays(Job):
     async def handle(self) -> None:
         pid = os.fork()
         if pid:
-            _, status = os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it blocks, for a moment
             note(self, f"status={os.waitstatus_to_exitcode(status)}")
 
 
