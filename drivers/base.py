@@ -287,7 +287,7 @@ class Driver(Protocol):
         """Wake one idle worker: pass on a wake-up that this worker cannot use."""
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
-        """Set the leases of ``owners`` to ``lease`` seconds from now; return those that are retired.
+        """Set the leases of ``owners`` to ``lease`` seconds from now; return the retired ones.
 
         An owner not known yet is registered.
         """
@@ -338,7 +338,7 @@ class Driver(Protocol):
         """List failed jobs, newest first."""
 
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
-        """failed → ready with fresh counts (the history stays). False: no such failed job."""
+        """Move failed → ready with fresh counts (the history stays). False: no such failed job."""
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         """Remove failed jobs for good. False: no such failed job."""

@@ -1,6 +1,6 @@
 """The states of a job and the verbs that move it: one table, which every driver implements.
 
-    enqueue   –         → ready, scheduled     idempotent while the id exists
+    enqueue   -         → ready, scheduled     idempotent while the id exists
     promote   scheduled → ready                due
     reserve   ready     → reserved             a new fence and an owner
     ack       reserved  → done                 the record leaves the back-end
@@ -8,8 +8,8 @@
     release   reserved  → ready                not charged, to the head
     fail      reserved  → failed               with its record
     requeue   failed    → ready                an operator's verb, to the tail
-    forget    failed    → –                    an operator's verb
-    cancel    ready, scheduled → –             an operator's verb
+    forget    failed    → -                    an operator's verb
+    cancel    ready, scheduled → -             an operator's verb
 
 reclaim and reap are no verbs of their own: a dead owner is *retired* (it can reserve and settle no
 more) and what it held is settled by the verbs above.
@@ -21,7 +21,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job is. ``DONE`` is never stored: a record leaves the back-end when its job is done."""
+    """Where a job is. ``DONE`` is never stored: the record leaves when its job is done."""
 
     READY = "ready"
     SCHEDULED = "scheduled"

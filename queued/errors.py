@@ -27,7 +27,7 @@ class ImportFailed(QueuedError):
 
 
 class JobDefinitionError(QueuedError, TypeError):
-    """A Job class is made wrong: a reserved field, a name that is taken, an unusable constructor."""
+    """A Job class is made wrong: a reserved field, a taken name, an unusable constructor."""
 
 
 class InvalidJob(QueuedError, ValueError):
@@ -39,7 +39,7 @@ class PayloadTooLarge(InvalidJob):
 
 
 class CorruptPayload(QueuedError):
-    """Stored bytes are no envelope of ours, or its body does not fit the class. The bytes are kept."""
+    """Stored bytes are no envelope of ours, or do not fit the class. The bytes are kept."""
 
 
 class UnknownJob(QueuedError):

@@ -119,13 +119,11 @@ class SqlDriver:
         """Purge in batches, so that others come to write in between; what comes later may stay."""
         waiting = (await self.stats([queue]))[queue].size
         purged = 0
-        while purged < waiting:
-            limit = min(waiting - purged, MAX_BATCH)
-            count = await self._database.write(operators.purge, queue, limit)
-            if not count:
-                break
+        while True:
+            count = await self._database.write(operators.purge, queue, MAX_BATCH)
             purged += count
-        return purged
+            if count < MAX_BATCH or purged >= waiting:
+                return purged
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         return await self._database.read(failures.list_failed, queue, limit, offset)

@@ -47,6 +47,8 @@ class FileWatch:
             self._watch()
 
     def close(self) -> None:
+        if self._waiting and self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor, self._watching, self.poll = -1, False, WITHOUT_EVENTS
@@ -90,7 +92,7 @@ class FileWatch:
             yield
         finally:
             self._waiting -= 1
-            if not self._waiting:
+            if not self._waiting and self._descriptor == descriptor:
                 loop.remove_reader(descriptor)
 
     def _watch(self) -> None:

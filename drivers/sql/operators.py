@@ -140,16 +140,20 @@ def cancel(session: Session, queue: str, job_id: str) -> State | None:
 
 
 def purge(session: Session, queue: str, limit: int) -> int:
-    """Remove up to ``limit`` waiting jobs, first those that are ready; return how many."""
+    """Remove up to ``limit`` waiting jobs, first those that are ready; return how many.
+
+    When none is left, the counts are right whatever they were: rows may have been edited by hand.
+    """
     ledger = Ledger.read(session, queue)
     if ledger is None:
         return 0
     ready = [seq for (seq,) in session.packed(READY, queue=queue, limit=limit)]
     left = limit - len(ready)
     scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=left)]
-    if seqs := ready + scheduled:
-        remove(session, seqs)
-        ledger.ready -= len(ready)
-        ledger.scheduled -= len(scheduled)
-        ledger.write(session)
+    seqs = ready + scheduled
+    remove(session, seqs)
+    none_left = len(seqs) < limit
+    ledger.ready = 0 if none_left else ledger.ready - len(ready)
+    ledger.scheduled = 0 if none_left else ledger.scheduled - len(scheduled)
+    ledger.write(session)
     return len(seqs)

@@ -59,10 +59,11 @@ class SqliteDatabase:
 
     async def close(self) -> None:
         self._watch.close()
-        if self._thread is not None:
-            await self._call(self._file.close)
-            self._thread.shutdown(wait=False)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and self._pid == os.getpid():
+            closing = asyncio.get_running_loop().run_in_executor(thread, self._file.close)
+            thread.shutdown(wait=False)  # once it has done what it was told
+            await closing
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._call(self._file.write, lambda session: verb(session, *args, **kwargs))

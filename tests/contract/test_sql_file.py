@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -236,14 +237,13 @@ def refused_to_nobody(path: Path) -> None:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    """A folder that nobody may write, and everybody reach."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    folder.chmod(0o555)
-    return folder
+def shared() -> Iterator[Path]:
+    """A folder that everybody can reach (pytest's are not), and only its owner write."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755 if os.getuid() == 0 else 0o555)
+        yield folder
+        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("name", ["queued.db", "made/queued.db"])
@@ -326,6 +326,15 @@ async def test_waiting_goes_on_after_a_database_was_made_anew(
     async with asyncio.timeout(10):
         assert await waiting
     await other.close()
+
+
+async def test_purge_puts_counts_right_that_were_edited_away(driver: SqlDriver, path: Path) -> None:
+    await push(driver, *names(5))
+    with another(path) as connection:
+        connection.execute("DELETE FROM queued_jobs WHERE id = 'job-0001'")
+        connection.execute("UPDATE queued_queues SET scheduled = -3")
+    assert await driver.purge(Q) == 4
+    assert await size(driver) == 0
 
 
 async def test_dropped_tables_are_reported(driver: SqlDriver, path: Path) -> None:

@@ -105,6 +105,16 @@ async def test_a_closed_watch_leaves_no_descriptor(tmp_path: Path) -> None:
     assert len(open_descriptors()) == before
 
 
+async def test_closing_ends_no_wait_badly(url: str) -> None:
+    driver = SqlDriver(url)
+    await driver.open()
+    waiting = asyncio.ensure_future(driver.wait(Q, 0.3))
+    await asyncio.sleep(0.05)
+    await driver.close()
+    assert not await waiting
+    await driver.close()
+
+
 async def test_without_inotify_workers_poll(
     url: str, driver: SqlDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from queued.daemon import channel as module
 from queued.daemon.channel import Channel
 

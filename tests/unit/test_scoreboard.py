@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+
 from queued.daemon.scoreboard import Scoreboard, SlotState
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from queued.daemon.spec import LimitsSpec, LogSpec, MonitorSpec, OwnerName, QueueSpec, WorkerSpec
 from queued.drivers.states import Lane
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from queued.daemon.scoreboard import Slot, SlotState
 from queued.daemon.verdict import Cause, Sentence, Verdict, judge
 
