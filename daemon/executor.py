@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from queued.daemon import logs
+from queued.daemon import logs, offspring
 from queued.daemon.judge import Judge
 from queued.daemon.meters import WorkerMeters
 from queued.daemon.run import Interrupt, Plan, Run, job_class
@@ -123,6 +123,8 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         error: BaseException | None = None
+        if offspring.strayed:
+            offspring.end_strayed()
         try:
             if run.interrupt is None:
                 plan, job = self._prepare(run)
@@ -132,6 +134,8 @@ class Executor:
                     await job.handle()
         except BaseException as caught:  # noqa: BLE001 - whatever it is, it is the job's
             error = caught
+        if offspring.strayed:
+            offspring.end_strayed()
         try:
             if run.settlement is None:  # else it was given up on meanwhile
                 self._conclude(run, error)

@@ -44,9 +44,10 @@ class Link:
         self._channel.send(frame, droppable=droppable)
 
     async def close(self, reason: str) -> None:
-        """Say why this worker ends; wait until that is written, for a while."""
+        """Say why this worker ends, unless it breaks; wait until that is written, for a while."""
         asyncio.get_running_loop().remove_reader(self._channel.fileno())
-        self._channel.send({"type": "leaving", "reason": reason})
+        if reason:
+            self._channel.send({"type": "leaving", "reason": reason})
         until = time.monotonic() + CLOSING_TIME
         while self._channel.pending and time.monotonic() < until:
             await asyncio.sleep(0.005)

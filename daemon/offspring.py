@@ -2,29 +2,32 @@
 
 Such a process shares the worker's wake-up descriptor, so that a SIGTERM sent to it would look like
 one to the worker; its open end of the channel would hide the worker's end from the master; and if
-the job's code returns into the event loop, there would be two workers of one owner.
+the job's code returns to us, there would be two workers of one owner, on the same connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
-import threading
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from queued.daemon.channel import Channel
 
 SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 """What a worker handles."""
 STRAYED = 70
-"""Exit code of a forked process that came back to the worker's loop."""
+"""Exit code of a forked process that came back to us."""
+
+
+strayed = False
+"""Whether this process was forked by a job: if its code returns to us, it has to end."""
 
 
 class _Heritage(NamedTuple):
     loop: asyncio.AbstractEventLoop
-    thread: int
     channel: Channel | None
 
 
@@ -33,8 +36,9 @@ _heritage: _Heritage | None = None
 
 def disinherit(loop: asyncio.AbstractEventLoop, channel: Channel | None) -> None:
     """From now on, processes forked from this one get nothing of the worker's."""
-    global _heritage  # noqa: PLW0603 - a process has one worker, and hooks cannot be unregistered
-    _heritage = _Heritage(loop, threading.get_ident(), channel)
+    global _heritage, strayed  # noqa: PLW0603 - a process has one worker; hooks stay registered
+    _heritage = _Heritage(loop, channel)
+    strayed = False
 
 
 def forget() -> None:
@@ -43,11 +47,18 @@ def forget() -> None:
     _heritage = None
 
 
+def end_strayed() -> NoReturn:
+    """End a process that came back from a job's fork, leaving all to the worker."""
+    os._exit(STRAYED)
+
+
 def _after_fork() -> None:
+    global strayed  # noqa: PLW0603 - as above
     if _heritage is None:
         return
-    loop, thread, channel = _heritage
+    loop, channel = _heritage
     forget()
+    strayed = True
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
@@ -55,8 +66,16 @@ def _after_fork() -> None:
     if channel is not None:
         with suppress(OSError):
             os.close(channel.fileno())  # no shutdown: the worker goes on speaking
-    if threading.get_ident() == thread:
-        loop.call_soon(os._exit, STRAYED)
+    _deafen(loop)
+
+
+def _deafen(loop: asyncio.AbstractEventLoop) -> None:
+    """Should the job await something in here, the loop must not read what is the worker's."""
+    backend = getattr(loop, "_get_backend_id", None)  # uvloop's, and on Linux an epoll
+    if backend is not None and hasattr(select, "epoll"):
+        with select.epoll() as empty:
+            os.dup2(empty.fileno(), backend(), inheritable=False)
+    loop.call_soon(end_strayed)
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -23,9 +23,10 @@ from queued.daemon.duty import every
 from queued.daemon.guard import Guard
 from queued.daemon.janitor import Janitor
 from queued.daemon.lifecycle import PATIENCE
+from queued.daemon.process import INTERNAL_ERROR, live
 from queued.daemon.run import Run
 from queued.daemon.spec import OwnerName, WorkerSpec
-from queued.daemon.worker import INTERNAL_ERROR, Worker, live
+from queued.daemon.worker import Worker
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, Exchange, Lane
 from queued.environment import redact

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from queued.daemon import offspring
+
 
 class Threads:
     """The threads in which plain functions of jobs run: at most ``size`` at a time."""
@@ -27,12 +29,16 @@ class Threads:
         """
 
         def work() -> tuple[Any, BaseException | None]:
+            result, error = None, None
             try:
                 if begun is not None:
                     begun()
-                return function(*args), None
-            except BaseException as error:  # noqa: BLE001 - whatever it is, it is the job's
-                return None, error
+                result = function(*args)
+            except BaseException as caught:  # noqa: BLE001 - whatever it is, it is the job's
+                error = caught
+            if offspring.strayed:
+                offspring.end_strayed()
+            return result, error
 
         context = contextvars.copy_context()
         return asyncio.get_running_loop().run_in_executor(self._pool, context.run, work)

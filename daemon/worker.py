@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
 import structlog
-import uvloop
 
 from queued.daemon import logs
 from queued.daemon.backend import Backend
@@ -30,7 +28,7 @@ from queued.daemon.link import Link
 from queued.daemon.listener import Listener
 from queued.daemon.meters import WorkerMeters
 from queued.daemon.metrics import Metrics
-from queued.daemon.offspring import disinherit, forget
+from queued.daemon.process import live
 from queued.daemon.reach import Reach
 from queued.daemon.run import Interrupt, Run
 from queued.daemon.scoreboard import Scoreboard
@@ -54,7 +52,6 @@ SOONEST_DUE = 0.005
 """Seconds that are waited for a job which is about to become due."""
 CLOSING_TIME = 1.0
 """Seconds that the driver has to close its connections."""
-INTERNAL_ERROR = 70
 
 
 class Worker:
@@ -312,21 +309,3 @@ def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
         os.nice(spec.nice)
     logs.configure(spec.log, {"worker": spec.worker})
     return live(Worker(spec, driver_for(spec.url), channel, board), channel)
-
-
-def live(worker: Worker, channel: Channel | None = None) -> int:
-    """Run a worker on a loop of its own that signals can end; return the exit code."""
-    loop = uvloop.new_event_loop()
-    loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
-    loop.add_signal_handler(signal.SIGINT, worker.life.terminate)
-    loop.add_signal_handler(signal.SIGQUIT, worker.life.quit)
-    disinherit(loop, channel)
-    try:
-        return loop.run_until_complete(worker.run())
-    except Exception:
-        log.exception("worker.broken")
-        return INTERNAL_ERROR
-    finally:
-        forget()
-        loop.set_exception_handler(lambda *_: None)  # of jobs that were given up on
-        loop.close()

@@ -181,8 +181,9 @@ class Clients:
             task = loop.create_task(client.close())
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
-        for known in [known for known in self._by_loop if known.is_closed()]:
-            del self._by_loop[known]
+        for known in list(self._by_loop):  # a copy: other threads bring and drop clients too
+            if known.is_closed():
+                self._by_loop.pop(known, None)
         client = self._by_loop[loop] = Client(url, loop)
         return client
 

@@ -70,10 +70,12 @@ class Codec:
         except Exception as error:  # noqa: BLE001 - whatever a serialiser of the user's raises
             raise InvalidJob(self._unwritable(valid, error)) from None
         try:
-            self._validate_json(body, by_alias=True, by_name=True)
+            back = self._validate_json(body, by_alias=True, by_name=True)
         except ValidationError as error:
             problems = self._problems(error)
             raise InvalidJob(f"{problems} when read back from what would be stored") from None
+        if not _equal(valid, back):
+            self._check_same(valid, back)
         return body
 
     def load(self, body: bytes) -> Job:
@@ -152,6 +154,15 @@ class Codec:
                     f" a type in the class ({name}: ...), or store text or an id"
                 )
 
+    def _check_same(self, valid: dict[str, Any], back: dict[str, Any]) -> None:
+        for name in self._names - self._loose:
+            if name in valid and _changes(valid[name], back.get(name)):
+                raise InvalidJob(
+                    f"{self._kind}.{name}: the worker would not get this"
+                    f" {type(valid[name]).__name__}, since JSON has no such type and the field does"
+                    " not say enough: give it one exact type, or a serializer of pydantic"
+                )
+
     def _unwritable(self, values: dict[str, Any], error: Exception) -> str:
         where = self._kind
         for name, value in values.items():
@@ -199,3 +210,27 @@ def _not_plain(value: Any, depth: int) -> str | None:
     else:
         return f"a value of type {type(value).__name__}"
     return next(filter(None, (_not_plain(each, depth + 1) for each in inner)), None)
+
+
+def _changes(value: Any, back: Any) -> bool:
+    """Say whether what was read back is another value; not so where nothing can tell, as of NaN."""
+    if _equal(value, back) or not _equal(value, value):
+        return False
+    if type(value) is not type(back):
+        return True
+    if isinstance(value, dict):
+        return value.keys() != back.keys() or any(
+            _changes(inner, back[key]) for key, inner in value.items()
+        )
+    if isinstance(value, list | tuple):
+        return len(value) != len(back) or any(map(_changes, value, back))
+    if type(value).__eq__ is object.__eq__:
+        return False
+    return _changes(vars(value), vars(back)) if hasattr(value, "__dict__") else True
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001 - such as an array's, of which no one truth can be told
+        return False

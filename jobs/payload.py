@@ -22,7 +22,7 @@ from queued.errors import (
 )
 from queued.jobs import registry
 from queued.jobs.job import Job
-from queued.jobs.redaction import redact
+from queued.jobs.redaction import looks_secret, redact
 from queued.jobs.text import one_line
 from queued.units import format_size
 
@@ -119,7 +119,8 @@ def job_name(payload: bytes) -> str | None:
 def body_text(payload: bytes, *, reveal: bool = False) -> str:
     """Return a payload's body on one line for people to read, whatever it holds.
 
-    Fields whose names look secret are hidden unless ``reveal``.
+    Fields whose names look secret are hidden unless ``reveal``, and what is no JSON is hidden whole
+    when something in it looks like such a name.
     """
     body = payload[payload.find(b"\n") + 1 :]
     try:
@@ -127,6 +128,8 @@ def body_text(payload: bytes, *, reveal: bool = False) -> str:
         text = json.dumps(fields if reveal else redact(fields), ensure_ascii=False)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", errors="backslashreplace")
+        if not reveal and looks_secret(text):
+            return f"({format_size(len(body))} that are no JSON and may hold a secret)"
     return one_line(text, limit=MAX_PAYLOAD)
 
 
@@ -160,7 +163,7 @@ def _read_header(header: bytes) -> str:
     if fields.get("v") != VERSION:
         version = one_line(repr(fields.get("v")), 40)
         raise CorruptPayload(f"the payload has version {version}, and this queued reads {VERSION}")
-    name: str = fields["job"]
+    name = one_line(fields["job"], _MAX_HEADER)  # it is printed, logged and a label of metrics
     if name in registry.registered() and len(_names) < _MAX_HEADERS:
         _names[header] = name
     return name

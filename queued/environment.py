@@ -27,7 +27,7 @@ _DIALECTS = {
     "postgresql+psycopg": "postgresql",
     "postgresql+psycopg2": "postgresql",
 }
-_USERINFO = re.compile(r"(?<=://)([^:@/?#]*):([^?#]*)@")
+_USERINFO = re.compile(r"(?<=://)([^:@/?#]*):(.*)@")  # a password may hold any character
 _SECRET_OPTION = re.compile(r"(?i)([?&][^=&#]*(?:pass|secret|token|key)[^=&#]*=)[^&#]*")
 
 

@@ -58,6 +58,7 @@ class MailDigest(Job):
         )
         with smtplib.SMTP(host, port, timeout=10) as server:
             server.send_message(message)
+        log.info("digest.sent", to=self.to, month=self.month)
 
     async def failed(self, exception: Exception) -> None:
         log.error("digest.not_sent", to=self.to, error=str(exception))
@@ -83,6 +84,7 @@ class MonthlyReport(Job):
                 figures = (min(degrees), statistics.fmean(degrees), max(degrees))
                 writer.writerow([month, len(degrees), *(f"{figure:.2f}" for figure in figures)])
         draft.replace(OUTPUT / "months.csv")
+        log.info("report.written", months=len(months))
 
     async def failed(self, exception: Exception) -> None:
         log.error("report.not_written", error=str(exception))
@@ -114,7 +116,7 @@ class EstimateMean(Job):
 
 
 class FetchObservation(Job):
-    """A sensor that does not always answer: it fails on its first run, and is retried."""
+    """A sensor that does not always answer: busy on its first run; an odd one also fails once."""
 
     queue = "critical"
     max_tries = 5
@@ -127,6 +129,7 @@ class FetchObservation(Job):
             raise Retry(f"sensor {self.sensor} is busy", in_=1)
         if self.attempts < 3 and self.sensor % 2:  # noqa: PLR2004 - the second run
             raise TimeoutError(f"sensor {self.sensor} did not answer")
+        log.info("sensor.read", sensor=self.sensor)
 
     async def failed(self, exception: Exception) -> None:
         log.error("sensor.lost", sensor=self.sensor, error=str(exception))
@@ -145,6 +148,7 @@ class CalibrateSensor(Job):
     async def handle(self) -> None:
         if self.attempts == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        log.info("sensor.calibrated", sensor=self.sensor)
 
     async def failed(self, exception: Exception) -> None:
         log.error("sensor.not_calibrated", sensor=self.sensor, error=str(exception))

@@ -23,18 +23,25 @@ from examples.weather.jobs import (
 from queued import dispatch, queue
 
 HINTS = """
-  What you see: mails sent, reports written, a sensor retried, a worker killed and replaced.
-  Try next, in another terminal:
+  What you see: mails sent, a report written, means estimated, sensors retried, a sensor given
+  up, a worker killed by its job and replaced. It goes on with a sensor and a mail now and then.
 
-    .venv/bin/queued status                     pools, workers and queues on one screen
-    curl -s {address}/metrics | grep queued_    what Prometheus scrapes
-    .venv/bin/queued failed list                the sensor that is unplugged
-    .venv/bin/queued dispatch examples.weather.jobs.MonthlyReport '{{}}'
-    ls {output}                                 the mails and the report
-    kill -9 the pid of a worker                 and look at this terminal
+  Try next, in another terminal, in this folder:
+
+    .venv/bin/queued status                pools, workers and queues on one screen
+    kill -9 PID                            of a worker that status shows; then look here
+    .venv/bin/queued failed list           the sensor that is unplugged
+    .venv/bin/queued failed retry --all    gives it another chance
+    .venv/bin/queued dispatch examples.weather.jobs.MonthlyReport
+    ls {output}
+    curl -s {address}/metrics | grep ^queued_
 
   Ctrl-C drains the workers and stops.
 """
+SETTLING = 8.0
+"""Seconds for the first load to be done with, its retries included; then the hints stay in view."""
+EVERY = 5.0
+"""Seconds between the jobs that follow."""
 
 
 async def daemon_is_ready(address: str, seconds: float) -> bool:
@@ -58,30 +65,36 @@ async def daemon_is_ready(address: str, seconds: float) -> bool:
 async def first_load() -> None:
     """Dispatch some of each job: enough to see every kind of thing happen once."""
     await dispatch(MonthlyReport())
-    await queue.bulk([MailDigest(to="reader@example.org", month=month) for month in range(1, 13)])
-    await queue.bulk([FetchObservation(sensor=sensor) for sensor in range(20)])
-    await queue.bulk([EstimateMean(month=month) for month in range(1, 7)])
+    await queue.bulk([MailDigest(to="reader@example.org", month=month) for month in (1, 4, 7, 10)])
+    await queue.bulk([EstimateMean(month=month) for month in (1, 7)])
+    await queue.bulk([FetchObservation(sensor=sensor) for sensor in (1, 2)])
     await dispatch(ReadBrokenSensor(sensor=13))
-    await queue.later(2, CalibrateSensor(sensor=4))
+    await queue.later(4, CalibrateSensor(sensor=4))
 
 
-async def live(port: int, address: str, daemon: int, *, load: bool) -> None:
+async def live(port: int, address: str, daemon: int) -> None:
     """Serve mail, dispatch a first load and then a trickle, until the daemon is gone."""
     OUTPUT.mkdir(parents=True, exist_ok=True)
     mailbox = Mailbox(str(OUTPUT / "mail"))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", port)
     async with server:
-        if load and await daemon_is_ready(address, 60):
-            await first_load()
-            print(HINTS.format(address=address, output=OUTPUT), flush=True)
+        if not await daemon_is_ready(address, 60):
+            return
+        await first_load()
+        await asyncio.sleep(SETTLING)
+        print(HINTS.format(address=address, output=shown(OUTPUT)), flush=True)
         month = 0
         while alive(daemon):
-            await asyncio.sleep(1)
             month = month % 12 + 1
-            if load:
-                await dispatch(FetchObservation(sensor=month))
-                await dispatch(MailDigest(to="reader@example.org", month=month))
+            await dispatch(FetchObservation(sensor=month))
+            await dispatch(MailDigest(to="reader@example.org", month=month))
+            await asyncio.sleep(EVERY)
+
+
+def shown(path: Path) -> Path:
+    """Return the path as short as it can be typed here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def alive(pid: int) -> bool:

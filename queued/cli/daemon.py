@@ -47,16 +47,26 @@ def request(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
     try:
         return ControlClient(config).request(command, **arguments)
     except ControlError as error:
-        if isinstance(error.__cause__, _NOBODY):
-            raise NotRunning(str(error)) from error.__cause__
-        raise
+        if not isinstance(error.__cause__, _NOBODY):
+            raise
+        hint = f"start it with: queued start -c {config}"
+        if not config.exists():
+            hint = "there is no such file; name another with -c"
+        raise NotRunning(f"no daemon runs with {config}; {hint}") from error.__cause__
 
 
 @click.command(epilog=example("queued status", "queued status --json | jq .queues"))
 @config_option
 @json_option
 def status(config: Path, *, as_json: bool) -> None:
-    """Show the pools, the workers and the queues of the running daemon."""
+    """Show the pools, the workers and the queues of the running daemon.
+
+    \b
+    busy     jobs that run, of those that may run at a time
+    exits    how often workers ended, and why: "signal" is a kill or a crash
+    settled  jobs that the worker has ended, one way or the other
+    oldest   how long the job at the head of the queue has waited
+    """  # noqa: D301 - \b is click's mark for text that keeps its lines
     answer = request(config, "status")
     if as_json:
         print_json(answer)

@@ -108,7 +108,7 @@ def print_history(raw: bytes) -> None:
         )
         for note in notes
     ]
-    print_table(("run", "ended", "outcome", "worker", "error"), rows, right=("run",))
+    print_table(("run", "ended", "outcome", "worker", "error"), rows, right=("run",), below=True)
 
 
 def print_failure(failed: FailedJob) -> None:

@@ -36,8 +36,8 @@ _LISTED = 5
 )
 @click.argument("name")
 @click.argument("fields", metavar="[JSON]", default="{}")
-@click.option("--queue", metavar="QUEUE", help="Where to; by default what the class says.")
-@click.option("--delay", type=Duration(), default=0.0, help="How long it waits: 30s, 5m.")
+@click.option("--queue", metavar="QUEUE", help="Which queue; by default what the class says.")
+@click.option("--delay", type=Duration(), default=0.0, help="It is not run before: 30s, 5m.")
 @click.option(
     "--id", "job_id", metavar="ID", help="An id of your own; a second one is not enqueued."
 )

@@ -17,7 +17,7 @@ from queued.cli.options import (
     queue_option,
     yes_option,
 )
-from queued.cli.output import moment, plural, print_json, print_table
+from queued.cli.output import ago, plural, print_json, print_table
 
 if TYPE_CHECKING:
     from queued.drivers.base import Driver, FailedJob
@@ -32,7 +32,14 @@ def failed() -> None:
 
 @failed.command("list", epilog=example("queued failed list --queue emails --limit 20"))
 @queue_option
-@click.option("--limit", type=click.IntRange(1, BATCH), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, BATCH),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help=f"How many, up to {BATCH:,}.",
+)
 @backend_options
 def list_(
     queue: str | None, limit: int, config: Path, connection: str | None, *, as_json: bool
@@ -56,13 +63,18 @@ def list_(
         click.echo("no failed jobs")
         return
     rows = [
-        (one.id, one.queue, job_name(one.payload) or "?", moment(one.failed_at), one.counts.tries,
+        (one.id, one.queue, _class(job_name(one.payload)), ago(one.failed_at),
          describe.error_of(one))
         for one in found
     ]  # fmt: skip
-    print_table(("id", "queue", "job", "failed", "tries", "error"), rows, right=("tries",))
+    print_table(("id", "queue", "job", "failed", "error"), rows, below=True)
     if total > len(found):
         click.echo(f"{total - len(found)} more; --limit shows up to {BATCH}")
+
+
+def _class(name: str | None) -> str:
+    """Return the class alone: the whole name is for `failed show`, which has the room."""
+    return (name or "?").rpartition(".")[2]
 
 
 @failed.command(epilog=example("queued failed show 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))

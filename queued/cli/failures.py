@@ -60,7 +60,7 @@ def _call(command: click.Command, arguments: list[str] | None) -> int:
         return _end(error)
     except QueuedError as error:
         _debug()
-        for line in str(error).splitlines() or [type(error).__name__]:
+        for line in _lines(error):
             say(line)
         return next(code for kind, code in _CODES if isinstance(error, kind))
     except SystemExit:
@@ -77,6 +77,14 @@ def _call(command: click.Command, arguments: list[str] | None) -> int:
     return code if isinstance(code, int) else Exit.OK
 
 
+def _lines(error: QueuedError) -> list[str]:
+    """Return what is said of an error, with what to do about it."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    if isinstance(error, DriverUnavailable):
+        lines[-1] = f"{lines[-1].rstrip('.')}; start it, or name another with --connection"
+    return lines
+
+
 def _end(error: click.exceptions.Exit | click.ClickException | click.Abort) -> int:
     """Return the code of an end that click asks for; say what was wrong on the command line."""
     if isinstance(error, click.exceptions.Exit):
@@ -86,12 +94,12 @@ def _end(error: click.exceptions.Exit | click.ClickException | click.Abort) -> i
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.format_message(), err=True)
         return Exit.USAGE
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace(". Did you mean", "; did you mean")
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "queued"
     if message[1:2].islower():  # "No such option", but not "JSON"
         message = message[0].lower() + message[1:]
-    say(f"{message}; see: {path} --help")
+    say(f"{message}{' See' if message.endswith('?') else '; see'}: {path} --help")
     return Exit.USAGE
 
 

@@ -29,16 +29,15 @@ config_option = click.option(
     type=click.Path(path_type=Path),
     envvar="QUEUED_CONFIG",
     default=DEFAULT_CONFIG,
-    show_default="$QUEUED_CONFIG, else ./queue.yaml",
     metavar="FILE",
-    help="The queue.yaml.",
+    help="The queue.yaml; by default $QUEUED_CONFIG, else ./queue.yaml.",
 )
 connection_option = click.option(
     "--connection", metavar="URL", help="The back-end; wins over QUEUE_CONNECTION and queue.yaml."
 )
 queue_option = click.option("--queue", metavar="QUEUE", help="Only this queue.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; scripts are never asked.")
 
 
 def backend_options(command: F) -> F:
@@ -54,7 +53,7 @@ def example(*lines: str) -> str:
 class Duration(_DurationType):
     """Seconds, given as a number or as ``30s``, ``5m``."""
 
-    name = "duration"
+    name = "time"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -85,7 +84,10 @@ def find_url(config: Path, connection: str | None) -> str:
     from queued.environment import connection_from, find_connection, normalise  # noqa: PLC0415
 
     if connection:
-        return normalise(connection, Path.cwd())
+        try:
+            return normalise(connection, Path.cwd())
+        except ConfigError as error:
+            raise ConfigError([f"--connection: {one}" for one in error.problems]) from None
     named = connection_from(os.environ)
     if named:
         return named[0]

@@ -51,17 +51,31 @@ def console() -> Console:
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Sequence[str] = ()
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    below: bool = False,
 ) -> None:
-    """Print rows under their columns; those of ``right`` are aligned as numbers are."""
-    from rich.table import Table  # noqa: PLC0415 - see console
+    """Print rows under their columns; no cell is cut or folded, so that an id can be copied.
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(styled(value) for value in row))
-    console().print(table)
+    :param right: the columns that are aligned as numbers are.
+    :param below: where the terminal is too narrow, the last column stands beneath its row.
+    """
+    out = console()
+    header = [_text(name, "bold") for name in columns]
+    cells = [header, *([styled(value) for value in row] for row in rows)]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    apart = below and sum(widths) + 2 * len(widths) - 2 > out.width
+    for row in cells:
+        last = row.pop() if apart else None
+        for cell, name, width in zip(row, columns, widths, strict=False):
+            cell.align("right" if name in right else "left", width)
+        line = _text("  ").join(row)
+        line.rstrip()
+        out.print(line, soft_wrap=True)
+        if last is not None and row is not header:
+            out.print(_text("    "), last, sep="", soft_wrap=True)
 
 
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
@@ -92,9 +106,14 @@ def moment(timestamp: float | None) -> str | None:
     if timestamp is None:
         return None
     local = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+    return f"{local} ({ago(timestamp)})"
+
+
+def ago(timestamp: float) -> str:
+    """Return how far a time of the back-end's clock is from now: ``5m ago``, ``in 2h``."""
     away = timestamp - time.time()
-    distance = format_duration(abs(away))
-    return f"{local} ({f'in {distance}' if away > 0 else f'{distance} ago'})"
+    distance = format_duration(abs(away) if abs(away) < 1 else int(abs(away)))
+    return f"in {distance}" if away > 0 else f"{distance} ago"
 
 
 def plural(count: int, noun: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 
-from queued.cli.output import print_fields, print_table, styled
+from queued.cli.output import plural, print_fields, print_table, styled
 from queued.units import format_duration, format_size
 
 _AS_PLANNED = {"max_jobs", "max_time", "max_memory", "drained", "empty"}
+_WORKERS = 16
+"""Workers that are listed; with more, the rest would not stay on one screen."""
 _STALE = 30.0
 """Seconds after which a sample of the queues is called old."""
 
@@ -26,6 +28,7 @@ def print_status(status: Mapping[str, Any]) -> None:
         (_pool(name, pool) for name, pool in pools.items()),
         right=("workers", "busy", "memory"),
     )
+    _print_workers(pools)
     click.echo()
     queues = status.get("queues") or {}
     print_table(
@@ -67,6 +70,42 @@ def _pool(name: str, pool: Mapping[str, Any]) -> tuple[Any, ...]:
     )
 
 
+def _print_workers(pools: Mapping[str, Any]) -> None:
+    workers = [one for pool in pools.values() for one in pool["workers"] if one["pid"]]
+    if not workers:
+        return
+    click.echo()
+    print_table(
+        ("worker", "pid", "up", "memory", "settled", "runs"),
+        (_worker(one) for one in workers[:_WORKERS]),
+        right=("pid", "up", "memory", "settled"),
+    )
+    if len(workers) > _WORKERS:
+        click.echo(f"and {len(workers) - _WORKERS} more; --json has them all")
+
+
+def _worker(worker: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        worker["name"],
+        worker["pid"],
+        format_duration(int(worker["uptime"])),
+        format_size(worker["rss"]),
+        worker.get("settled", 0),
+        _runs(worker),
+    )
+
+
+def _runs(worker: Mapping[str, Any]) -> str:
+    """Return what a worker is doing: the job that has run longest, and how many run beside it."""
+    if worker["state"] != "running":
+        return str(worker["state"])
+    jobs = sorted(worker.get("jobs", ()), key=lambda one: -float(one["seconds"]))
+    if not jobs:
+        return "-"
+    name, since = jobs[0]["job"].rpartition(".")[2], format_duration(jobs[0]["seconds"])
+    return f"{name} for {since}" + (f", and {len(jobs) - 1} more" if len(jobs) > 1 else "")
+
+
 def _exits(exits: Mapping[str, int]) -> str:
     """Return how often workers ended, and why; what was planned comes last."""
     reasons = sorted(exits.items(), key=lambda one: (one[0] in _AS_PLANNED, one[0]))
@@ -92,7 +131,7 @@ def _notes(status: Mapping[str, Any]) -> Iterator[str]:
                 hint = "see the log; queued restart tries again"
                 yield f"{worker['name']} has crashed too often and is given up: {hint}"
     if status.get("unsettled"):
-        yield f"{status['unsettled']} dead workers' jobs wait to be reclaimed"
+        yield f"jobs of {plural(status['unsettled'], 'dead worker')} wait to be taken back"
     sampled = status.get("sampled_at")
     if sampled and time.time() - sampled > _STALE:
         yield f"the queues were last seen {format_duration(time.time() - sampled)} ago"

@@ -32,12 +32,18 @@ count = click.IntRange(0)
         "queued work --queue default --max-jobs 1 --max-tries 1 --import app.jobs",
     )
 )
-@click.option("--queue", default="default", show_default=True, help="The queue it serves.")
-@click.option("--concurrency", type=click.IntRange(1, 1_000), help="Jobs that it runs at a time.")
+@click.option(
+    "--queue", metavar="QUEUE", default="default", show_default=True, help="The queue it serves."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1_000), metavar="N", help="Jobs that it runs at a time."
+)
 @click.option("--sleep", type=Duration(), help="The longest it waits before it looks again.")
-@click.option("--max-jobs", type=count, help="It ends after so many jobs.")
+@click.option("--max-jobs", type=count, metavar="N", help="It ends after so many jobs.")
 @click.option("--max-time", type=Duration(), help="It ends after this time.")
-@click.option("--max-tries", type=click.IntRange(1), help="Wins over what the jobs say.")
+@click.option(
+    "--max-tries", type=click.IntRange(1), metavar="N", help="Wins over what the jobs say."
+)
 @click.option("--timeout", type=Duration(), help="Wins over what the jobs say; 0: none.")
 @click.option("--import", "modules", multiple=True, metavar="MODULE", help="Load its jobs too.")
 @config_option

@@ -40,6 +40,8 @@ async def test_newest_first(driver: Driver) -> None:
     assert listed(await driver.failed(Q, 3, 2)) == newest[2:5]
     assert listed(await driver.failed(Q, 3, 6)) == newest[6:]
     assert listed(await driver.failed(Q, offset=7)) == []
+    assert listed(await driver.failed(Q, 0)) == []
+    assert listed(await driver.failed(Q, 0, 2)) == []
     assert listed(await driver.failed("other")) == []
 
 

@@ -202,7 +202,8 @@ async def test_owners_that_hold_nothing_are_forgotten_after_an_hour(
     driver: RedisDriver, admin: redis.Redis
 ) -> None:
     await hold(driver, "a", owner="holder")
-    await driver.renew(Q, ["expired", "lives"], 30)
+    assert await reserve(driver, owner="expired") == []
+    await driver.renew(Q, ["lives"], 30)
     for owner in ("holder", "retired"):
         await driver.retire(Q, owner)
     key, (seconds, _) = f"queued:{{{Q}}}:owners", admin.time()
@@ -218,6 +219,18 @@ async def test_owners_that_hold_nothing_are_forgotten_after_an_hour(
         "lives",
         "just-retired",
     }
+    assert admin.hkeys(f"queued:{{{Q}}}:nonces") == []
+
+
+async def test_a_retired_owner_stays_retired_when_the_clock_of_the_server_is_set_back(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    held = await hold(driver, "a")
+    await driver.retire(Q, ME)
+    seconds, _ = admin.time()
+    admin.zadd(f"queued:{{{Q}}}:owners", {ME: -(seconds + 3600) * 1000})
+    assert (await driver.owners(Q))[ME] < 0
+    assert await driver.retire(Q, ME, only_expired=True) == [held]
 
 
 async def test_the_fence_survives_purge_and_forget(driver: RedisDriver) -> None:

@@ -152,9 +152,10 @@ class Daemon:
         return [pid for pid in _all_pids() if _has_mark(pid, self.mark) and is_alive(pid)]
 
     def clean_up(self) -> None:
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while pids := self.processes():  # one of them may be forking while it is looked for
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self.process:
             self.process.wait(PATIENCE)
 

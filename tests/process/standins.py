@@ -173,6 +173,11 @@ class Master(Daemon):
             until(self.is_ready, f"the daemon to be ready; its log:\n{self.output()}")
         return self
 
+    def clean_up(self) -> None:
+        super().clean_up()
+        while self.processes():  # one that a worker has forked meanwhile
+            super().clean_up()
+
     @property
     def client(self) -> ControlClient:
         return ControlClient(self.config, self.environment)

@@ -155,6 +155,8 @@ def test_a_stray_process_of_a_dead_worker_holds_nothing_up(master):
     os.kill(victim, signal.SIGKILL)
     until(lambda: running.pids("emails") - {victim}, "a successor")
     until(lambda: not is_alive(int(path.read_text())), "the group's end")
+    assert running.stop() == 0
+    assert running.processes() == []  # nor a child of the successor
 
 
 def test_totals_never_go_backwards(master):

@@ -243,13 +243,21 @@ def test_a_fork_in_a_thread_of_a_job_neither(worker: Process) -> None:
     worker.until_word("quick")
 
 
-def test_a_fork_that_returns_into_the_loop_is_no_second_worker(worker: Process) -> None:
-    [job_id] = worker.push(jobs.Strays())
-    worker.start()
+@pytest.mark.parametrize(
+    "job",
+    [jobs.Strays(), jobs.Strays(awaits=True), jobs.StraysInThread()],
+    ids=["async", "awaits", "plain"],
+)
+def test_a_fork_that_returns_to_us_is_no_second_worker(worker: Process, job: Job) -> None:
+    [job_id, *_] = worker.push(job, *[jobs.Quick() for _ in range(5)])
+    worker.start(sleep=0.05)
     assert worker.until_word("status=") == "70"
     until(lambda: worker.find(job_id) is None, "the job to be done")
-    worker.push(*[jobs.Quick() for _ in range(5)])
-    until(lambda: worker.words().count("quick") == 5, "the worker to go on")
+    until(lambda: worker.words().count("quick") == 5, "its neighbours")
+    worker.push(jobs.Quick())
+    until(lambda: worker.words().count("quick") == 6, "the worker to go on")
+    assert len({line.split()[1] for line in worker.ledger.read_text().splitlines()}) == 1
+    assert "unreachable" not in worker.log.read_text()
 
 
 def test_a_leak_has_it_replaced_between_jobs(worker: Process) -> None:

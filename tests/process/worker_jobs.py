@@ -70,9 +70,13 @@ class Strays(Job):
     """Forks, and both processes return into the worker's loop."""
 
     name = "process.strays"
+    awaits: bool = False
 
     async def handle(self) -> None:
         pid = os.fork()
+        if pid == 0 and self.awaits:
+            await asyncio.sleep(0.1)
+            note(self, "status=came-back")
         if pid:
             _, status = os.waitpid(pid, 0)  # noqa: ASYNC222 - it blocks, for a moment
             note(self, f"status={os.waitstatus_to_exitcode(status)}")
@@ -89,6 +93,16 @@ class ForksInThread(Job):
         note(self, f"child={pid}")
         os.waitpid(pid, 0)
         note(self, "reaped")
+
+
+class StraysInThread(Job):
+    name = "process.strays_in_thread"
+
+    def handle(self) -> None:
+        pid = os.fork()
+        if pid:
+            _, status = os.waitpid(pid, 0)
+            note(self, f"status={os.waitstatus_to_exitcode(status)}")
 
 
 class Dies(Job):

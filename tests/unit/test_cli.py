@@ -69,7 +69,7 @@ def test_the_version(app: Application) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["strat"], 'queued: no such command "strat"; did you mean "start"?; see: queued --help'),
+        (["strat"], 'queued: no such command "strat"; did you mean "start"? See: queued --help'),
         (["xyzzy"], "queued: no such command 'xyzzy'; see: queued --help"),
         (["check", "--jsno"], "queued: no such option"),
         (["job"], "queued: missing argument 'ID'; see: queued job --help"),
@@ -103,7 +103,8 @@ def test_a_group_alone_shows_its_help(app: Application, arguments: list[str]) ->
         (ConfigError(["a: x", "b: y"]), 78, "queued: a: x\nqueued: b: y\n"),
         (ImportFailed("app.py:3: boom"), 78, "queued: app.py:3: boom\n"),
         (AlreadyRunning("already running (pid 3)"), 75, "queued: already running (pid 3)\n"),
-        (DriverUnavailable("Redis is away", ["id"]), 69, "queued: Redis is away\n"),
+        (DriverUnavailable("Redis is away.", ["id"]), 69,
+         "queued: Redis is away; start it, or name another with --connection\n"),
         (NotRunning("start it"), 3, "queued: start it\n"),
         (ControlError("refused"), 1, "queued: refused\n"),
         (UnknownJob("no such job"), 1, "queued: no such job\n"),

@@ -47,10 +47,23 @@ STATUS: dict[str, Any] = {
             "rss": 120 << 20,
             "exits": {"max_jobs": 4, "signal": 2},
             "workers": [
-                {"name": "emails/1", "state": "running", "slots": 10, "solo": False},
-                {"name": "emails/2", "state": "backoff", "retry_in": 2.5, "solo": False},
-                {"name": "emails/3", "state": "fatal", "solo": False},
-                {"name": "emails/4", "state": "running", "slots": 1, "solo": True},
+                {
+                    "name": "emails/1", "pid": 4712, "state": "running", "uptime": 61.4,
+                    "rss": 60 << 20, "slots": 10, "settled": 1_234, "solo": False,
+                    "jobs": [
+                        {"id": "1", "job": "app.jobs.SendEmail", "seconds": 0.5},
+                        {"id": "2", "job": "app.jobs.Digest", "seconds": 12.3},
+                    ],
+                },
+                {
+                    "name": "emails/2", "pid": None, "state": "backoff", "retry_in": 2.5,
+                    "solo": False,
+                },
+                {"name": "emails/3", "pid": None, "state": "fatal", "solo": False},
+                {
+                    "name": "emails/solo", "pid": 4713, "state": "starting", "uptime": 0.2,
+                    "rss": 60 << 20, "slots": 1, "settled": 0, "solo": True, "jobs": [],
+                },
             ],
         },
         "parked": {
@@ -121,7 +134,8 @@ def test_without_a_daemon(
     monkeypatch.setenv("QUEUED_RUNTIME_DIR", str(tmp_path / "run"))
     line = app(command).refused(Exit.NOT_RUNNING)
     assert "start it with: queued start -c queue.yaml" in line
-    app("status", "-c", "gone.yaml").refused(Exit.NOT_RUNNING)
+    line = app("status", "-c", "gone.yaml").refused(Exit.NOT_RUNNING)
+    assert "there is no such file" in line
 
 
 def test_a_socket_that_nobody_listens_on(app: Application, master: Callable[..., Master]) -> None:
@@ -135,7 +149,7 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
     answer = app("status")
     assert answer.code == Exit.OK
     lines = [line.rstrip() for line in answer.out.splitlines()]
-    assert len(lines) < 24
+    assert len(lines) < 25
     assert lines[:5] == [
         "daemon    running for 1h 1m, pid 4711, version 0.1.0",
         "config    /srv/app/queue.yaml",
@@ -147,11 +161,14 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
     assert "pool state workers busy memory exits" in rows
     assert "emails backoff 1/2 3/10 120 MiB 6 (signal 2, max_jobs 4)" in rows
     assert "parked stopped 0/0 0/0 0 B 0" in rows
+    assert "worker pid up memory settled runs" in rows
+    assert "emails/1 4712 1m 1s 60 MiB 1234 Digest for 12.3s, and 1 more" in rows
+    assert "emails/solo 4713 0s 60 MiB 0 starting" in rows
     assert "emails 12 3 2 1 1 2m 5s" in rows
     assert "parked - - - - - -" in rows
     assert "emails/2 crashed; it starts again in 2.5 s" in lines
     assert any(line.startswith("emails/3 has crashed too often") for line in lines)
-    assert "1 dead workers' jobs wait to be reclaimed" in lines
+    assert "jobs of 1 dead worker wait to be taken back" in lines
     assert lines[-1].endswith("queues.a.sleep: \\x1b[31mx")
 
 

@@ -67,6 +67,8 @@ def test_expand_refuses_malformed_references(text: str, complaint: str) -> None:
         ("postgresql://u:p%40w@h/db", "postgresql://u:***@h/db"),
         ("postgresql://u:p@w@h/db", "postgresql://u:***@h/db"),
         ("redis://u:p/w@h", "redis://u:***@h"),
+        ("postgresql://u:p#w@h/db", "postgresql://u:***@h/db"),
+        ("postgresql://u:p?w@h/db?x=1", "postgresql://u:***@h/db?x=1"),
         ("postgresql://h/db?user=u&password=pw", "postgresql://h/db?user=u&password=***"),
         ("sqlite:////home/a@b/queued.db", "sqlite:////home/a@b/queued.db"),
     ],

@@ -20,6 +20,7 @@ import pydantic
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import core_schema
 
 from queued.errors import (
     CorruptPayload,
@@ -547,6 +548,16 @@ def test_validate_works_for_routemq_style_jobs() -> None:
         payload.encode(Checked())
 
 
+def as_text(kind: type) -> Any:
+    """Return how pydantic stores a class as a text, and makes a new one of that."""
+    return pydantic.GetPydanticSchema(
+        lambda _source, _handler: core_schema.no_info_plain_validator_function(
+            lambda value: value if isinstance(value, kind) else kind(),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda _: "text"),
+        )
+    )
+
+
 class Lossy(pydantic.BaseModel):
     secret: int = pydantic.Field(exclude=True)
 
@@ -559,6 +570,71 @@ def test_what_could_not_be_read_back_is_refused_at_dispatch() -> None:
 
     with pytest.raises(InvalidJob, match=r"Sending\.it\.secret: Field required when read back"):
         payload.encode(Sending(it=Lossy(secret=1)))
+
+
+def sending(kind: Any) -> Any:
+    """Return a class of jobs with one field of that type."""
+
+    class Sending(Job):
+        __annotations__ = {"it": kind}  # noqa: RUF012 - as Python makes it
+
+        async def handle(self) -> None: ...
+
+    return Sending
+
+
+class Animal(pydantic.BaseModel):
+    name: str
+
+
+class Dog(Animal):
+    breed: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "named"),
+    [
+        (pydantic.SecretStr, pydantic.SecretStr("hunter2"), "SecretStr"),
+        (Animal, Dog(name="Rex", breed="Setter"), "Dog"),
+        (list[Animal], [Dog(name="Rex", breed="Setter")], "list"),
+        (str | Decimal, Decimal("1.10"), "Decimal"),
+        (datetime | str, "2024-01-01T00:00:00", "str"),
+        (list[int] | set[int], {1}, "set"),
+        (dict[str | int, str], {1: "x"}, "dict"),
+        (tuple[list[UUID | str], int], ([str(uuid4())], 1), "tuple"),
+    ],
+)
+def test_what_would_be_read_back_as_something_else_is_refused(
+    kind: Any, value: Any, named: str
+) -> None:
+    with pytest.raises(InvalidJob, match=rf"Sending\.it: the worker would not get this {named}"):
+        payload.encode(sending(kind)(it=value))
+
+
+class Opaque:
+    """Without an ``__eq__``."""
+
+
+class Awkward:
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (float, math.nan),
+        (list[Point], [Point(math.nan, 1)]),
+        (dict[str, tuple[float, ...]], {"a": (math.nan, 1.0)}),
+        (Annotated[Opaque, as_text(Opaque)], Opaque()),
+        (Annotated[Awkward, as_text(Awkward)], Awkward()),
+        (dict[str, Annotated[Opaque, as_text(Opaque)]], {"a": Opaque()}),
+    ],
+)
+def test_what_equals_nothing_is_taken(kind: Any, value: Any) -> None:
+    assert type(round_trip(sending(kind)(it=value)).it) is type(value)
 
 
 def test_a_payload_over_the_limit_is_refused() -> None:
@@ -617,6 +693,10 @@ def test_the_name_is_read_from_the_header_alone() -> None:
     assert payload.job_name(b"garbage") is None
 
 
+def test_a_name_from_outside_is_safe_to_print_and_to_encode() -> None:
+    assert payload.job_name(b'{"v":1,"job":"a\\ud800\\n\\u001b[31m"}\n{}') == "a\\ud800\\n\\x1b[31m"
+
+
 def test_body_text_hides_secrets_and_escapes() -> None:
     data = b'{"v":1,"job":"x"}\n{"user":"ann\\u001b[31m","password":"p","list":[{"api_key":1}]}'
 
@@ -625,6 +705,14 @@ def test_body_text_hides_secrets_and_escapes() -> None:
     )
     assert '"p"' in payload.body_text(data, reveal=True)
     assert payload.body_text(b"\xff\x00\x1b") == "\\xff\\x00\\x1b"
+
+
+@pytest.mark.parametrize("broken", [b"", b',"n":' + b"1" * 5_000 + b"}", b',"n":' + b"[" * 100_000])
+def test_body_text_hides_what_it_cannot_read_and_may_hold_a_secret(broken: bytes) -> None:
+    data = b'{"v":1,"job":"x"}\n{"password":"hunter2"' + broken
+
+    assert "hunter2" not in payload.body_text(data)
+    assert "hunter2" in payload.body_text(data, reveal=True)
 
 
 def test_build_makes_a_job_of_what_people_type() -> None:

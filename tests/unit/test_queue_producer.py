@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import multiprocessing
@@ -24,6 +25,7 @@ from queued.drivers.base import Driver, NewJob, State
 from queued.drivers.memory import MemoryDriver
 from queued.errors import ConfigError, DriverUnavailable, InvalidJob, PayloadTooLarge
 from queued.jobs import payload
+from queued.jobs.client import Clients
 from queued.jobs.ids import new_ids
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, Receipt, dispatch
@@ -250,6 +252,50 @@ def test_loops_in_many_threads_share_a_producer(url: str) -> None:
 
     assert failures == []
     assert asyncio.run(queue.size()) == 200
+
+
+async def test_what_is_dispatched_while_the_driver_opens_stays_in_order(url: str) -> None:
+    queue = Queue(url)
+    pushes = []
+    for number in range(200):
+        pushes.append(asyncio.create_task(queue.push(Note(text=str(number)))))
+        await asyncio.sleep(0)
+    ids = [receipt.id for receipt in await asyncio.gather(*pushes)]
+    await queue.close()
+
+    driver = driver_for(url)
+    await driver.open()
+    got = await driver.exchange("default", "me", want=200, nonce=1)
+    await driver.close()
+    assert [job.id for job in got.jobs] == ids
+
+
+def test_loops_may_come_and_go_in_other_threads_meanwhile() -> None:
+    clients = Clients()
+
+    class Loop(asyncio.SelectorEventLoop):
+        """Another thread's client comes while it is asked."""
+
+        def is_closed(self) -> bool:
+            if threading.current_thread() is threading.main_thread() and not others:
+                others.append(asyncio.new_event_loop())
+                thread = threading.Thread(target=use, args=(others[0],))
+                thread.start()
+                thread.join()
+            return super().is_closed()
+
+    async def current() -> None:
+        clients.current("memory://")
+
+    def use(loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(current())
+
+    others: list[asyncio.AbstractEventLoop] = [asyncio.new_event_loop()]
+    with contextlib.closing(Loop()) as first:
+        use(first)
+        others.clear()
+        asyncio.run(current())
+    others[0].close()
 
 
 def push_in_child(queue: Queue) -> None:

@@ -8,7 +8,9 @@ local limit, offset = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- include _failed
 
 local answer = {}
-for _, id in ipairs(redis.call('ZRANGE', failed, offset, offset + limit - 1, 'REV')) do
-  answer[#answer + 1] = failure(id)
+if limit > 0 then -- an end of -1 means the last one
+  for _, id in ipairs(redis.call('ZRANGE', failed, offset, offset + limit - 1, 'REV')) do
+    answer[#answer + 1] = failure(id)
+  end
 end
 return answer

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- renew: set the leases of owners that are not retired; one not known yet is registered. Owners that
 --   were retired, or whose lease ran out, over an hour ago and that hold nothing are forgotten.
--- KEYS owners held:
+-- KEYS owners nonces held:
 -- ARGV lease in ms, owners
 -- returns the owners that are retired
-local owners, held_by = unpack(KEYS)
+local owners, nonces, held_by = unpack(KEYS)
 -- include _clock
 
 local FORGET_AFTER = 3600000
@@ -24,6 +24,7 @@ local old = now - FORGET_AFTER -- retired owners have negative scores
 for _, owner in ipairs(redis.call('ZRANGE', owners, -old, old, 'BYSCORE', 'LIMIT', 0, 100)) do
   if redis.call('EXISTS', held_by .. owner) == 0 then
     redis.call('ZREM', owners, owner)
+    redis.call('HDEL', nonces, owner)
   end
 end
 return retired
