@@ -44,12 +44,19 @@ def _checked(url: str, where: str, folder: Path | None = None) -> str:
     return url
 
 
+_NOT_YET = {
+    "redis+sentinel": "redis://",
+    "redis+cluster": "redis://",
+    "postgresql": "sqlite:/// or redis://",
+}
+
+
 def _check(url: str) -> None:
     """Refuse what no daemon can use, without importing the driver: the master stays small."""
     scheme = url.partition("://")[0]
-    known = [name for name in known_schemes() if name != "memory"]
-    if scheme in {"redis+sentinel", "redis+cluster"}:
-        raise ConfigError([f"{scheme}:// is not supported yet; use redis://"])
+    known = [name for name in known_schemes() if name not in {"memory", *_NOT_YET}]
+    if scheme in _NOT_YET:
+        raise ConfigError([f"{scheme}:// is not supported yet; use {_NOT_YET[scheme]}"])
     if scheme not in known and scheme != "memory":
         near = get_close_matches(scheme, known, n=1)
         hint = f'; did you mean "{near[0]}://"?' if near else f"; known are {', '.join(known)}"
@@ -62,7 +69,7 @@ def _check(url: str) -> None:
         raise ConfigError(
             ["is private to one process, and the daemon is several: use sqlite:///queued.db"]
         )
-    if scheme in {"redis", "rediss", "postgresql"}:
+    if scheme in {"redis", "rediss"}:
         _check_server(url)
 
 
@@ -77,5 +84,5 @@ def _check_server(url: str) -> None:
             ["the host or port is wrong; special characters of a password are written as %40"]
         )
     database = parts.path.strip("/")
-    if parts.scheme != "postgresql" and database and not database.isdecimal():
+    if database and not database.isdecimal():
         raise ConfigError(["a database of Redis is a number, as in redis://localhost:6379/0"])

@@ -104,11 +104,29 @@ class Client:
             opening.exception()  # seen, also if whoever waited has gone
 
     def _flush(self) -> None:
+        """Send what waits; until the driver is open it goes on waiting, and what comes joins it."""
+        if not self._pending:
+            return
+        if self._driver is None:
+            self._track(self.loop.create_task(self._flush_when_open()))
+            return
         pending, self._pending = self._pending, {}
         for queue, waiting in pending.items():
             for start in range(0, len(waiting), MAX_BATCH):
                 batch = waiting[start : start + MAX_BATCH]
                 self._track(self.loop.create_task(self._send(queue, batch)))
+
+    async def _flush_when_open(self) -> None:
+        try:
+            await self.driver()
+        except BaseException as error:
+            pending, self._pending = self._pending, {}
+            for waiting in pending.values():
+                _refuse(waiting, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._flush()
 
     def _track(self, sending: asyncio.Future[Any]) -> None:
         self._sending.add(sending)
@@ -125,16 +143,10 @@ class Client:
         waiting = [each for each in batch if not each.enqueued.done()]
         try:
             answers = await self._enqueue(queue, [each.job for each in waiting])
-        except DriverUnavailable as error:
-            for job, enqueued in waiting:
-                _refuse(enqueued, unavailable(error, [job.id]))
-        except asyncio.CancelledError:
-            for _, enqueued in waiting:
-                enqueued.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - each caller gets it
-            for _, enqueued in waiting:
-                _refuse(enqueued, error)
+        except BaseException as error:
+            _refuse(waiting, error)
+            if not isinstance(error, Exception):
+                raise
         else:
             for (_, enqueued), answer in zip(waiting, answers, strict=True):
                 if not enqueued.done():
@@ -153,9 +165,17 @@ def unavailable(error: DriverUnavailable, ids: Sequence[str], done: str = "") ->
     return told
 
 
-def _refuse(enqueued: asyncio.Future[bool], error: Exception) -> None:
-    if not enqueued.done():
-        enqueued.set_exception(error)
+def _refuse(waiting: Sequence[_Waiting], error: BaseException) -> None:
+    """Tell each caller why its job was not acknowledged."""
+    for job, enqueued in waiting:
+        if enqueued.done():
+            continue
+        if isinstance(error, DriverUnavailable):
+            enqueued.set_exception(unavailable(error, [job.id]))
+        elif isinstance(error, Exception):
+            enqueued.set_exception(error)
+        else:
+            enqueued.cancel()
 
 
 class Clients:

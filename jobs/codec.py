@@ -224,9 +224,10 @@ def _changes(value: Any, back: Any) -> bool:
         )
     if isinstance(value, list | tuple):
         return len(value) != len(back) or any(map(_changes, value, back))
-    if type(value).__eq__ is object.__eq__:
+    equality: Any = type(value).__eq__
+    if equality is object.__eq__:  # it equals nothing but itself
         return False
-    return _changes(vars(value), vars(back)) if hasattr(value, "__dict__") else True
+    return not hasattr(value, "__dict__") or _changes(vars(value), vars(back))
 
 
 def _equal(one: Any, other: Any) -> bool:

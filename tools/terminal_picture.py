@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-WIDTH = 110
 THEME = TerminalTheme(
     (24, 26, 32),
     (216, 220, 228),
@@ -33,9 +32,11 @@ FONTS = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', mono
 
 
 def picture(ansi: str, title: str) -> str:
-    """Return the SVG of ``ansi``, in a window with ``title``."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), legacy_windows=False)
-    console.print(Text.from_ansi(ansi.rstrip()), soft_wrap=True)
+    """Return the SVG of ``ansi``, in a window with ``title``, as wide as the longest line."""
+    text = Text.from_ansi(ansi.rstrip())
+    width = max(line.cell_len for line in text.split())
+    console = Console(record=True, width=width, file=io.StringIO(), legacy_windows=False)
+    console.print(text)
     svg = console.export_svg(title=title, theme=THEME, unique_id="terminal")
     svg = FONT_FACE.sub("", svg)
     return re.sub(r"font-family: (?:Fira Code, monospace|arial)", f"font-family: {FONTS}", svg)

@@ -58,7 +58,6 @@ class RedisDriver:
         self._commands = Commands(address.prefix)
         self._main = Link(address)
         self._waiter = Link(address)
-        self._named: dict[str, int] = {}  # queue → the connection on which its name was stored
 
     async def open(self) -> None:
         self._main.reopen()
@@ -84,14 +83,13 @@ class RedisDriver:
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
         if not jobs:
             return []
+        # The name of the queue is under no hash tag, so that the script cannot store it.
+        name: Command = ("SADD", self._commands.key("queues"), queue)
         values: list[Value] = []
         for job_id, payload, delay in jobs:
             values += (pack_id(job_id), payload, milliseconds(delay))
         try:
-            answer = await self._call("enqueue", queue, *values)
-            if self._named.get(queue) != self._main.connects:
-                await self._run([("SADD", self._commands.key("queues"), queue)])
-                self._named[queue] = self._main.connects
+            _, answer = await self._run([name, self._commands.verb("enqueue", queue, *values)])
         except DriverUnavailable as error:
             raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
         return [new == 1 for new in answer]

@@ -86,8 +86,6 @@ class Link:
         self._lock = asyncio.Lock()
         self._closed = False
         self.within = CALL_WITHIN
-        self.connects = 0
-        """How often a connection was made: after each, the server may be another one."""
 
     async def send(self, commands: Sequence[Command], blocking: float = 0.0) -> list[Any]:
         """Send all ``commands`` at once; return their replies, an error reply as a value.
@@ -127,7 +125,6 @@ class Link:
             self._refuse_when_closed()
             if not connection.is_connected:
                 await connection.connect()  # type: ignore[no-untyped-call]
-                self.connects += 1
                 self._refuse_when_closed()  # meanwhile
             await connection.send_packed_command(packed, check_health=False)
             replies = [await self._reply() for _ in range(count)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -44,8 +43,8 @@ EVERY = 5.0
 """Seconds between the jobs that follow."""
 
 
-async def daemon_is_ready(address: str, seconds: float) -> bool:
-    """Wait until /readyz says yes, at most ``seconds``."""
+async def ready(address: str, daemon: int) -> bool:
+    """Wait until /readyz says yes; return False if the daemon ends before."""
 
     def ask() -> bool:
         try:
@@ -54,8 +53,7 @@ async def daemon_is_ready(address: str, seconds: float) -> bool:
         except (urllib.error.URLError, OSError):
             return False
 
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while alive(daemon):
         if await asyncio.to_thread(ask):
             return True
         await asyncio.sleep(0.1)
@@ -79,7 +77,7 @@ async def live(port: int, address: str, daemon: int) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(mailbox, loop=loop), "127.0.0.1", port)
     async with server:
-        if not await daemon_is_ready(address, 60):
+        if not await ready(address, daemon):
             return
         await first_load()
         await asyncio.sleep(SETTLING)

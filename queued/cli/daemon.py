@@ -63,7 +63,8 @@ def status(config: Path, *, as_json: bool) -> None:
 
     \b
     busy     jobs that run, of those that may run at a time
-    exits    how often workers ended, and why: "signal" is a kill or a crash
+    exits    how often workers ended, and why: "signal" is a kill or a crash, "empty" the end
+             of a temporary worker, in which suspects of a crash run alone
     settled  jobs that the worker has ended, one way or the other
     oldest   how long the job at the head of the queue has waited
     """  # noqa: D301 - \b is click's mark for text that keeps its lines

@@ -80,7 +80,7 @@ def _call(command: click.Command, arguments: list[str] | None) -> int:
 def _lines(error: QueuedError) -> list[str]:
     """Return what is said of an error, with what to do about it."""
     lines = str(error).splitlines() or [type(error).__name__]
-    if isinstance(error, DriverUnavailable):
+    if isinstance(error, DriverUnavailable) and not lines[-1].startswith("SQLite"):
         lines[-1] = f"{lines[-1].rstrip('.')}; start it, or name another with --connection"
     return lines
 

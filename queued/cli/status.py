@@ -102,8 +102,9 @@ def _runs(worker: Mapping[str, Any]) -> str:
     jobs = sorted(worker.get("jobs", ()), key=lambda one: -float(one["seconds"]))
     if not jobs:
         return "-"
-    name, since = jobs[0]["job"].rpartition(".")[2], format_duration(jobs[0]["seconds"])
-    return f"{name} for {since}" + (f", and {len(jobs) - 1} more" if len(jobs) > 1 else "")
+    name, seconds = jobs[0]["job"].rpartition(".")[2], jobs[0]["seconds"]
+    since = f" for {format_duration(seconds)}" if seconds >= 1 else ""
+    return f"{name}{since}" + (f", and {len(jobs) - 1} more" if len(jobs) > 1 else "")
 
 
 def _exits(exits: Mapping[str, int]) -> str:

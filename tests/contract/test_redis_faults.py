@@ -95,6 +95,18 @@ async def test_no_command_is_sent_twice_by_itself(
     assert await drain(driver) == ["a", "b"]
 
 
+async def test_a_queue_is_known_when_the_answer_to_its_first_job_was_lost(
+    driver: RedisDriver,
+    proxy: Proxy,
+) -> None:
+    async with opened(proxy.url) as producer:
+        proxy.lose_answers = True
+        with pytest.raises(DriverUnavailable):
+            await push(producer, "a")
+    assert await driver.queues() == [Q]
+    assert await driver.find("a") is not None
+
+
 async def test_a_late_copy_of_an_answered_reserve_takes_nothing(driver: RedisDriver) -> None:
     await push(driver, *names(3))
     for nonce in (1, 2):

@@ -180,6 +180,17 @@ async def test_a_thousand_pushes_leave_one_wake_up(driver: RedisDriver, admin: r
     assert admin.llen(f"queued:{{{Q}}}:wake") == 1
 
 
+async def test_large_payloads_come_a_few_at_a_time(driver: RedisDriver) -> None:
+    large = b"x" * 2**20
+    for part in range(4):
+        jobs = [NewJob(job_id, large) for job_id in names(100)[25 * part : 25 * (part + 1)]]
+        await driver.enqueue(Q, jobs)
+    first = await reserve(driver, 100)
+    assert 16 <= len(first) < 100
+    assert await driver.wait(Q, 0)  # more are ready
+    assert ids(first) + ids(await reserve(driver, 100)) == names(100)
+
+
 async def test_an_entry_whose_job_vanished_is_skipped(
     driver: RedisDriver, admin: redis.Redis
 ) -> None:
@@ -198,7 +209,7 @@ async def test_a_reservation_whose_job_vanished_is_dropped(
     assert await driver.owners(Q) == {}
 
 
-async def test_owners_that_hold_nothing_are_forgotten_after_an_hour(
+async def test_owners_that_hold_nothing_are_forgotten_after_ten_minutes(
     driver: RedisDriver, admin: redis.Redis
 ) -> None:
     await hold(driver, "a", owner="holder")
@@ -207,8 +218,9 @@ async def test_owners_that_hold_nothing_are_forgotten_after_an_hour(
     for owner in ("holder", "retired"):
         await driver.retire(Q, owner)
     key, (seconds, _) = f"queued:{{{Q}}}:owners", admin.time()
-    old = (seconds - 3700) * 1000
+    old = (seconds - 601) * 1000
     admin.zadd(key, {"holder": -old, "retired": -old, "expired": old})
+    admin.zadd(key, dict.fromkeys(names(900, "one-of-many"), -old))
     await driver.retire(Q, "just-retired")
     assert await driver.renew(Q, ["lives", "just-retired", "retired"], 30) == [
         "just-retired",

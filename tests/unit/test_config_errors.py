@@ -140,6 +140,7 @@ queues:
         ("connection: oracle://x\nqueues: {a: }", "connection: no driver for oracle://; known are"),
         ("connection: rediss+x://x\nqueues: {a: }", 'did you mean "rediss://"?'),
         ("connection: redis+sentinel://x\nqueues: {a: }", "is not supported yet; use redis://"),
+        ("connection: postgres://x/y\nqueues: {a: }", "is not supported yet; use sqlite:/// or"),
         ("connection: memory://\nqueues: {a: }", "connection: is private to one process"),
         ("connection: 'sqlite://'\nqueues: {a: }", "connection: is private to one process"),
         ("connection: redis://h:x/0\nqueues: {a: }", "the host or port is wrong"),

@@ -576,7 +576,7 @@ def sending(kind: Any) -> Any:
     """Return a class of jobs with one field of that type."""
 
     class Sending(Job):
-        __annotations__ = {"it": kind}  # noqa: RUF012 - as Python makes it
+        __annotations__ = {"it": kind}
 
         async def handle(self) -> None: ...
 

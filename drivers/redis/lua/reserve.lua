@@ -15,11 +15,15 @@ local lane = ARGV[5] == 'solo' and solo or ready
 -- include _schedule
 -- include _reservations
 
+-- An answer that takes longer than a client waits would be asked for again and again, in vain.
+local ENOUGH = 16 * 1024 * 1024 -- bytes of records, after which no more are taken
+local AT_ONCE = 64
+
 local function take()
-  local taken, entries = {}, {}
+  local taken, entries, bytes = {}, {}, 0
   local first = redis.call('INCRBY', fence, want) - want + 1
-  while #entries < 2 * want do
-    local ids = redis.call('LPOP', lane, want - #entries / 2)
+  while #entries < 2 * want and bytes < ENOUGH do
+    local ids = redis.call('LPOP', lane, math.min(want - #entries / 2, AT_ONCE))
     if not ids then
       break
     end
@@ -30,6 +34,7 @@ local function take()
         local n, t = #entries, #taken
         local entry = struct.pack('>I8I8', first + n / 2, now)
         entries[n + 1], entries[n + 2] = id, entry
+        bytes = bytes + #records[i]
         taken[t + 1], taken[t + 2], taken[t + 3], taken[t + 4] = id, entry, records[i], metas[i]
       end
     end
