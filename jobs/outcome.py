@@ -192,13 +192,17 @@ def trace(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         lines = traceback.format_exception(type(error), error, frames or start)
-        text = safe_lines("".join(lines))
+        text = safe_lines(_cut("".join(lines)))  # cut first: a message may be megabytes
     except Exception as problem:  # noqa: BLE001 - the user's exception may fail to print itself
         return f"{error_text(error)} (the traceback cannot be printed: {error_text(problem)})"
-    if len(text) > MAX_TRACEBACK:
-        head = MAX_TRACEBACK // 8
-        text = f"{text[:head]}\n… cut …\n{text[head + 9 - MAX_TRACEBACK :]}"
-    return text
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MAX_TRACEBACK:
+        return text
+    head = MAX_TRACEBACK // 8
+    return f"{text[:head]}\n… cut …\n{text[head + 9 - MAX_TRACEBACK :]}"
 
 
 def _reason(

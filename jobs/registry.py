@@ -50,7 +50,7 @@ def registered() -> dict[str, type[Job]]:
 
 
 @lru_cache(maxsize=100)
-def _hint(shown: str, _known: int) -> str:
+def _hint(shown: str, _classes_known: int) -> str:
     """Suggest a name; remembered, since it takes milliseconds and jobs of one lost class abound."""
     return nearest(shown, _classes) or "; is its module in imports?"
 

@@ -10,7 +10,9 @@ import time
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from queued.cli import output
 from queued.cli.exits import Exit
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, Fail, NewJob
@@ -365,3 +367,16 @@ def test_the_back_end_is_found_as_the_daemon_finds_it(
     app("job", "mine").refused(Exit.PROBLEM)
     assert (app.folder / "queued.db").exists()
     assert app("job", "mine", "--connection", "sqlite:///other.db").code == Exit.OK
+
+
+@pytest.mark.parametrize("width", [40, 120])
+def test_an_id_is_whole_on_a_narrow_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "console", lambda: Console(width=width))
+    job_id, error = "019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b", "ValueError: no such address"
+    output.print_table(("id", "error"), [(job_id, error)], below=True)
+    beside = [f"{'id':36}  error", f"{job_id}  {error}"]
+    assert capsys.readouterr().out.splitlines() == (
+        beside if width > 100 else ["id", job_id, f"    {error}"]
+    )

@@ -687,6 +687,23 @@ def test_unknown_names_suggest_a_near_one_and_do_not_fill_memory() -> None:
     assert len(payload._names) == known
 
 
+def test_the_search_for_a_near_name_is_made_once_for_each_state_of_the_registry() -> None:
+    def message() -> str:
+        with pytest.raises(UnknownJob) as caught:
+            registry.lookup("shop.SendParsel")
+        return str(caught.value)
+
+    assert "is its module in imports?" in message()
+    searched = registry._hint.cache_info().misses
+    assert message() == message()
+    assert registry._hint.cache_info().misses == searched
+
+    class SendParcel(Job):
+        name = "shop.SendParcel"
+
+    assert 'did you mean "shop.SendParcel"?' in message()
+
+
 def test_the_name_is_read_from_the_header_alone() -> None:
     assert payload.job_name(payload.encode(SendEmail(to="a"))) == f"{__name__}.SendEmail"
     assert payload.job_name(b'{"v":1,"job":"gone.Class"}\nno json') == "gone.Class"
