@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from queued.config.load import load
-from queued.daemon import master, restart, template
 from queued.daemon.channel import Channel
-from queued.daemon.control import ControlClient
-from queued.daemon.master import run
+from queued.daemon.master.control import ControlClient
+from queued.daemon.master.master import master, restart, run, template
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
 from queued.errors import AlreadyRunning, ConfigError, ControlError, ImportFailed, QueuedError

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from queued.daemon.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
 from queued.daemon.channel import encode
-from queued.daemon.child import ChildState
-from queued.daemon.deaths import Exit, classify
-from queued.daemon.obituary import grave_of
-from queued.daemon.pool import Pool
+from queued.daemon.master.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
+from queued.daemon.master.child import ChildState
+from queued.daemon.master.deaths import Exit, classify
+from queued.daemon.master.obituary import grave_of
+from queued.daemon.master.pool import Pool
+from queued.daemon.master.totals import Totals
 from queued.daemon.spec import MonitorSpec
-from queued.daemon.totals import Totals
 from tests.unit.children import blueprint, make_child
 
 SPEC = MonitorSpec(install="i", boot="b", url="u")

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from queued.daemon.child import ChildState, abort, drain, hand_back, kill, leaving
-from queued.daemon.deaths import Exit, classify, reap
-from queued.daemon.obituary import Graves, grave_of
+from queued.daemon.master.child import ChildState, abort, drain, hand_back, kill, leaving
+from queued.daemon.master.deaths import Exit, classify, reap
+from queued.daemon.master.obituary import Graves, grave_of
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import make_child
 

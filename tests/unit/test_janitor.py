@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queued.daemon.janitor import Janitor
 from queued.daemon.metrics import Metrics
-from queued.daemon.reclaim import Dossier
+from queued.daemon.monitor.janitor import Janitor
+from queued.daemon.monitor.reclaim import Dossier
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, Lane, NewJob, State

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queued.daemon.child import ChildState, Force, drain
-from queued.daemon.overruns import CANCEL_GRACE, SILENCE, check
+from queued.daemon.master.child import ChildState, Force, drain
+from queued.daemon.master.overruns import CANCEL_GRACE, SILENCE, check
 from tests.unit.children import blueprint, make_child
 
 NOBODY = 2**22 + 1

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from queued.daemon.reclaim import MAX_CRASHES, Dossier, Loss, reclaim, reclaim_lost
+from queued.daemon.monitor.reclaim import MAX_CRASHES, Dossier, Loss, reclaim, reclaim_lost
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import Ack, Charge, Counts, Fail, Release, Reservation, Retry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queued.daemon.rollout import Rollout
+from queued.daemon.master.rollout import Rollout
 from tests.unit.test_pool import Bench
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from queued.daemon import fork
 from queued.daemon.channel import Channel
+from queued.daemon.master import fork
+from queued.daemon.master.template import Code, Template
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
-from queued.daemon.template import Code, Template
 from queued.errors import ImportFailed
 from tests.process.harness import is_alive, until
 
