@@ -165,8 +165,10 @@ class _Builder:
     def key(self, node: yaml.Node, path: KeyPath) -> str | None:
         if isinstance(node, yaml.ScalarNode) and node.tag in _PLAIN_TAGS and node.value:
             return str(node.value)
-        what = "nothing" if isinstance(node, yaml.ScalarNode) else "a mapping or a list"
-        self.problem(path, f"expected a key, got {what}; is a text with braces in quotes?", node)
+        message = "expected a key, got nothing"
+        if not isinstance(node, yaml.ScalarNode):
+            message = "expected a key, got a mapping or a list; is a text with braces in quotes?"
+        self.problem(path, message, node)
         return None
 
     def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> Any:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SETTINGS = ("queue", "max_tries", "timeout", "retry_after", "backoff", "name")
 SET_BY_QUEUED = ("job_id", "attempts")
 METHODS = ("handle", "failed", "validate", "register")
+_TAKES = {"handle": ("self",), "failed": ("self", "exception")}
 RESERVED = frozenset((*SETTINGS, *SET_BY_QUEUED, *METHODS))
 
 _CLASS_VAR = re.compile(r"(?:\w+\.)*ClassVar\b")
@@ -254,12 +255,28 @@ def _check_name(value: Any) -> None:
         raise ValueError(f"expected a wire name such as mail.send, without spaces, got {value!r}")
 
 
+def _can_take(method: Any, given: tuple[str, ...]) -> bool:
+    if not inspect.isfunction(method):  # a static method, a partial, a mock: who knows
+        return True
+    try:
+        # what a decorator wraps may take more than the decorator itself
+        inspect.signature(method, follow_wrapped=False).bind(*given)
+    except TypeError:
+        return False
+    return True
+
+
 def _check_methods(cls: type) -> None:
-    for name in ("handle", "failed"):
+    for name, given in _TAKES.items():
         method = getattr(cls, name)
         if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
             raise JobDefinitionError(
                 f"{cls.__name__}.{name} has a yield in it, so that calling it would run nothing"
+            )
+        if not _can_take(inspect.getattr_static(cls, name), given):
+            raise JobDefinitionError(
+                f"{cls.__name__}.{name} has to take ({', '.join(given)}): what a job works on are"
+                " its fields, annotated in the class (user_id: int) and read as self.user_id"
             )
     if inspect.iscoroutinefunction(getattr(cls, "validate", None)):
         raise JobDefinitionError(

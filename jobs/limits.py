@@ -11,8 +11,6 @@ from queued.units import parse_duration
 
 MAX_TRIES = 3
 TIMEOUT = 60.0
-MAX_CRASHES = 3
-"""A job fails after that many crashes while it ran alone; they are counted apart from its tries."""
 
 
 class Level(Protocol):
@@ -49,7 +47,6 @@ class Limits:
     max_tries: int = MAX_TRIES
     timeout: float | None = TIMEOUT
     backoff: Backoff = field(default_factory=Backoff)
-    max_crashes: int = MAX_CRASHES
 
     def delay(self, tries: int) -> float:
         """Return the seconds before the run that follows ``tries`` charged tries."""

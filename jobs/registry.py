@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from queued.errors import JobDefinitionError, UnknownJob
@@ -39,14 +40,19 @@ def lookup(name: str) -> type[Job]:
     cls = _classes.get(name)
     if cls is None:
         shown = one_line(name, 200)
-        hint = nearest(shown, _classes) or "; is its module in imports?"
-        raise UnknownJob(f'no job is registered as "{shown}"{hint}')
+        raise UnknownJob(f'no job is registered as "{shown}"{_hint(shown, len(_classes))}')
     return cls
 
 
 def registered() -> dict[str, type[Job]]:
     """Return all known classes by wire name."""
     return dict(_classes)
+
+
+@lru_cache(maxsize=100)
+def _hint(shown: str, _known: int) -> str:
+    """Suggest a name; remembered, since it takes milliseconds and jobs of one lost class abound."""
+    return nearest(shown, _classes) or "; is its module in imports?"
 
 
 def _same_source(known: type[Job], cls: type[Job]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import pydantic
@@ -241,6 +242,41 @@ def test_a_handle_that_would_run_nothing_is_refused(kind: str) -> None:
     handle = generator if kind == "generator" else asynchronous
     with pytest.raises(JobDefinitionError, match=r"Odd\.handle has a yield"):
         type("Odd", (Job,), {"handle": handle})
+
+
+async def no_self() -> None: ...
+async def one(self: Any, /) -> None: ...
+async def two(self: Any, what: Any) -> None: ...
+async def any_number(*args: Any, **kwargs: Any) -> None: ...
+
+
+@functools.wraps(two)
+async def wrapped(self: Any) -> None: ...
+
+
+@pytest.mark.parametrize("handle", [no_self, two])
+def test_a_handle_that_a_worker_cannot_call_is_refused(handle: Any) -> None:
+    with pytest.raises(JobDefinitionError, match=r"Odd\.handle has to take \(self\): .* fields"):
+        type("Odd", (Job,), {"handle": handle})
+
+
+@pytest.mark.parametrize("failed", [no_self, one])
+def test_a_failed_that_a_worker_cannot_call_is_refused(failed: Any) -> None:
+    with pytest.raises(JobDefinitionError, match=r"Odd\.failed has to take \(self, exception\)"):
+        type("Odd", (Job,), {"failed": failed})
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        {"handle": one, "failed": two},
+        {"handle": any_number, "failed": any_number},
+        {"handle": wrapped},
+        {"handle": staticmethod(no_self)},
+    ],
+)
+def test_methods_that_a_worker_can_call_are_taken(methods: dict[str, Any]) -> None:
+    type("Fine", (Job,), methods)
 
 
 def test_validate_must_be_a_plain_function() -> None:

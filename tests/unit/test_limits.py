@@ -35,7 +35,7 @@ def delays(limits: Limits, count: int = 4) -> list[float]:
 def test_without_a_word_from_anyone() -> None:
     limits = resolve(Plain)
 
-    assert (limits.max_tries, limits.timeout, limits.max_crashes) == (3, 60, 3)
+    assert (limits.max_tries, limits.timeout) == (3, 60)
     assert delays(limits) == [0, 0, 0, 0]
 
 
