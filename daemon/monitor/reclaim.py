@@ -104,12 +104,13 @@ def reclaim(held: Reservation, sentence: Sentence | None, dossier: Dossier) -> R
 
     :param sentence: the master's judgement; None: it stood on no slot of the scoreboard.
     """
-    verdict = sentence.verdict if sentence else Verdict.NOT_STARTED
     job = job_name(held.payload) or (sentence.job if sentence else "")
-    if sentence is None or verdict is Verdict.NOT_STARTED:
-        return Reclaim(Release(held.id, held.fence, Charge.NONE), verdict.value, job)
+    judged = sentence is not None and sentence.fence == held.fence  # else an earlier run of its id
+    if sentence is None or not judged or sentence.verdict is Verdict.NOT_STARTED:
+        reason = Verdict.NOT_STARTED.value
+        return Reclaim(Release(held.id, held.fence, Charge.NONE), reason, job)
     account = _Account(held, sentence, dossier, job)
-    match verdict:
+    match sentence.verdict:
         case Verdict.FINISHED:
             return account.settled(Ack(held.id, held.fence))
         case Verdict.CRASHED:

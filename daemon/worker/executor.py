@@ -161,6 +161,7 @@ class Executor:
                 run.slot,
                 reservation.id,
                 plan.name,
+                reservation.fence,
                 now,
                 run.deadline,
                 plan.limits.max_tries,

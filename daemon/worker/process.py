@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import structlog
@@ -11,6 +12,7 @@ import uvloop
 from queued.daemon.channel import Channel
 from queued.daemon.worker.offspring import disinherit, forget
 from queued.errors import QueuedError
+from queued.jobs.queue import queue
 
 if TYPE_CHECKING:
     from queued.daemon.worker.worker import Worker
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 INTERNAL_ERROR = 70
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes lets another one run. Beside one such job the exchange
+took 15 ms at Python's own 5 ms, and takes 4."""
 
 
 def live(worker: Worker, channel: Channel | None = None) -> int:
@@ -25,6 +30,8 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
 
     Tasks and threads of jobs that do not end are left behind.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    queue.fall_back_to(worker.spec.url)  # what its jobs dispatch goes where they came from
     loop = uvloop.new_event_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
     loop.add_signal_handler(signal.SIGINT, worker.life.terminate)

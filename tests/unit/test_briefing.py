@@ -49,7 +49,7 @@ def bench():
 
 def test_the_fleet(bench):
     monitor, busy, idle = bench.monitor(), bench.worker(1), bench.worker(2)
-    busy.board.begin(0, "job", "Job", 100.0, 0.0, 3, 0.0)
+    busy.board.begin(0, "job", "Job", 1, 100.0, 0.0, 3, 0.0)
     busy.board.beat(101.0)
     busy.rss, idle.rss = 30, 20
     bench.briefing.tell_of_fleet(103.0)

@@ -26,7 +26,7 @@ def child():
 
 
 def run(child, slot: int = 0, job_id: str = "job-1", deadline: float = DEADLINE) -> None:
-    child.board.begin(slot, job_id, "Send", START, deadline, 3, 0.0)
+    child.board.begin(slot, job_id, "Send", 1, START, deadline, 3, 0.0)
 
 
 def test_a_job_within_its_deadline_and_the_grace_is_left_alone(child):

@@ -29,7 +29,7 @@ class Programs:
 
     def worker(self, spec, channel, board):
         channel.send({"type": "ready", "pool": spec.pool, "slots": board.slots})
-        board.begin(0, "job", "Job", 1.0, 0.0, 3, 0.0)
+        board.begin(0, "job", "Job", 1, 1.0, 0.0, 3, 0.0)
         while not channel.closed:
             channel.receive()
             time.sleep(0.01)
