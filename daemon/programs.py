@@ -20,17 +20,17 @@ class Installed:
         return load(imports, folder)
 
     def warm(self, url: str) -> None:
-        import queued.daemon.worker  # noqa: F401, PLC0415
+        import queued.daemon.worker.worker  # noqa: F401, PLC0415
         from queued.drivers import driver_for  # noqa: PLC0415
 
         driver_for(url)  # imports its modules; opens nothing
 
     def worker(self, spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
-        from queued.daemon.worker import run_worker  # noqa: PLC0415
+        from queued.daemon.worker.worker import run_worker  # noqa: PLC0415
 
         return run_worker(spec, channel, board)
 
     def monitor(self, spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> int:
-        from queued.daemon.monitor import run_monitor  # noqa: PLC0415
+        from queued.daemon.monitor.monitor import run_monitor  # noqa: PLC0415
 
         return run_monitor(spec, channel, listener)

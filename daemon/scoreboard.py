@@ -5,7 +5,7 @@ they ended, whose deadline has passed. A write costs about a microsecond and no 
 
     header   magic, slots, heartbeat, began, settled
     states   a byte for each slot: the one word that says what a slot means
-    slots    generation, started, deadline, retry_in, max_tries, job id, job class
+    slots    generation, started, deadline, retry_in, fence, max_tries, job id, job class
 
 A slot's generation is odd while ``begin`` writes it (a seqlock), so a reader never takes a half of
 one job for another. ``finish`` and ``clear`` change one byte. A worker killed in the middle of a
@@ -25,7 +25,7 @@ from typing import NamedTuple, Self
 _MAGIC = 0x71756575  # "queu"
 _HEAD = struct.Struct("=IIdQQ")  # magic, slots, heartbeat, began, settled
 _HEAD_SIZE = 64
-_SLOT = struct.Struct("=dddI64s64s")  # started, deadline, retry_in, max_tries, job id, job class
+_SLOT = struct.Struct("=dddQI64s64s")  # as listed above
 _SLOT_SIZE = 192
 _WORD = 8
 _HEARTBEAT, _BEGAN, _SETTLED = 1, 2, 3  # 8-byte words of the header
@@ -51,6 +51,8 @@ class Slot(NamedTuple):
     job_id: str
     job: str
     """The job's class, cut to 64 bytes."""
+    fence: int
+    """Of its reservation: an id may come back, under another one."""
     started: float
     deadline: float
     """0: none."""
@@ -114,6 +116,7 @@ class Scoreboard:
         slot: int,
         job_id: str,
         job: str,
+        fence: int,
         started: float,
         deadline: float,
         max_tries: int,
@@ -132,6 +135,7 @@ class Scoreboard:
             started,
             deadline,
             retry_in,
+            fence,
             max_tries,
             job_id.encode(),
             job.encode(),
@@ -197,7 +201,7 @@ class Scoreboard:
         at = self._first + index * _SLOT_SIZE
         for _ in range(_READS):
             generation = self._words[at // _WORD]
-            started, deadline, retry_in, max_tries, job_id, job = _SLOT.unpack_from(
+            started, deadline, retry_in, fence, max_tries, job_id, job = _SLOT.unpack_from(
                 self._map, at + _WORD
             )
             state = self._states[index]
@@ -211,6 +215,7 @@ class Scoreboard:
                 SlotState(state),
                 _text(job_id),
                 _text(job),
+                fence,
                 started,
                 deadline,
                 max_tries,

@@ -47,6 +47,8 @@ class Sentence:
 
     verdict: Verdict
     job: str
+    fence: int
+    """Of the reservation that was judged: a later one of the same job never began."""
     max_tries: int
     retry_in: float
     """Seconds until the next run after a timeout."""
@@ -69,12 +71,13 @@ def judge(
     :param overran: ids of the jobs that were past their deadline when the kill was decided.
     :param now: monotonic seconds, as the slots' times are.
     """
-    slots = list(slots)
+    slots = sorted(slots, key=lambda slot: slot.fence)  # the latest run of an id is the one judged
     alone = sum(slot.state is SlotState.RUNNING for slot in slots) == 1
     return {
         slot.job_id: Sentence(
             verdict=_verdict(slot, cause, overran, alone=alone),
             job=slot.job,
+            fence=slot.fence,
             max_tries=slot.max_tries,
             retry_in=slot.retry_in,
             ran=max(0.0, now - slot.started),

@@ -18,7 +18,6 @@ import os
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -27,6 +26,7 @@ from queued.drivers.sql.database import Verb
 from queued.drivers.sql.exchange import look
 from queued.drivers.sql.inotify import FileWatch
 from queued.drivers.sql.sqlite_file import SqliteFile
+from queued.drivers.sql.thread import OwnThread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class SqliteDatabase:
         self._file = SqliteFile(path)
         self._watch = FileWatch(path.with_name(path.name + "-wal"))
         self._seen: dict[str, _Seen] = {}
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: OwnThread | None = None
         self._pid = 0
 
     async def open(self) -> None:
@@ -61,8 +61,8 @@ class SqliteDatabase:
         self._watch.close()
         thread, self._thread = self._thread, None
         if thread is not None and self._pid == os.getpid():
-            closing = asyncio.get_running_loop().run_in_executor(thread, self._file.close)
-            thread.shutdown(wait=False)  # once it has done what it was told
+            closing = thread.call(self._file.close)
+            thread.end()
             await closing
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,12 +74,11 @@ class SqliteDatabase:
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the thread. When it is cancelled, it goes on to its end unheard."""
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="queued-sqlite")
+            self._thread = OwnThread("queued-sqlite")
             self._pid = os.getpid()
         elif self._pid != os.getpid():
             raise RuntimeError("a driver was opened before a fork: open one in each process")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        return await self._thread.call(lambda: function(*args, **kwargs))
 
     async def wake(self, queue: str) -> None:  # noqa: ARG002 - all wait on one file
         """Wake whoever waits. A push needs none of this: it is seen by all."""

@@ -31,7 +31,7 @@ def start(config: Path, connection: str | None) -> int:
     them back at once. SIGHUP reloads queue.yaml.
     """
     loaded = load_config(config, connection)
-    from queued.daemon.master import run  # noqa: PLC0415 - only if the configuration is right
+    from queued.daemon.master.master import run  # noqa: PLC0415 - only if the configuration is right
 
     return run(loaded)
 
@@ -42,7 +42,7 @@ def request(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
     :raises NotRunning: there is none.
     :raises ControlError: it refuses, or does not answer.
     """
-    from queued.daemon.control import ControlClient  # noqa: PLC0415 - commands import when they run
+    from queued.daemon.master.control import ControlClient  # noqa: PLC0415 - commands import when they run
 
     try:
         return ControlClient(config).request(command, **arguments)

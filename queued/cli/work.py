@@ -67,8 +67,8 @@ def work(
     its own lease, and looks after jobs that are due or whose worker is lost. SIGTERM or Ctrl-C
     ends it: running jobs may finish within shutdown_grace.
     """
-    from queued.daemon import standalone  # noqa: PLC0415 - commands import when they run
     from queued.daemon.spec import LimitsSpec  # noqa: PLC0415
+    from queued.daemon.worker import standalone  # noqa: PLC0415 - commands import when they run
     from queued.jobs import imports  # noqa: PLC0415
 
     loaded = _config(config, connection)
@@ -109,7 +109,7 @@ def blueprint(loaded: LoadedConfig, queue: str) -> WorkerSpec:
 
     :raises click.UsageError: that is no name for a queue.
     """
-    from queued.daemon.plan import plan  # noqa: PLC0415 - commands import when they run
+    from queued.daemon.master.plan import plan  # noqa: PLC0415 - commands import when they run
     from queued.drivers.base import QUEUE_PATTERN  # noqa: PLC0415
 
     if not QUEUE_PATTERN.fullmatch(queue):

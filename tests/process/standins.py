@@ -29,10 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from queued.config.load import load
-from queued.daemon import master, restart, template
 from queued.daemon.channel import Channel
-from queued.daemon.control import ControlClient
-from queued.daemon.master import run
+from queued.daemon.master.control import ControlClient
+from queued.daemon.master.master import master, restart, run, template
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
 from queued.errors import AlreadyRunning, ConfigError, ControlError, ImportFailed, QueuedError
@@ -133,13 +132,13 @@ def split(text: str) -> tuple[str, str, str]:
 def act(spec: WorkerSpec, acts: dict[str, str], board: Scoreboard) -> None:
     now = time.monotonic()
     if "recycle" in acts:
-        board.begin(0, "job-0", "Recycled", now, 0.0, 3, 0.0)
+        board.begin(0, "job-0", "Recycled", 1, now, 0.0, 3, 0.0)
         board.clear(0)
     if "begin" in acts:
-        board.begin(0, f"job-{spec.owner}", "Begun", now, 0.0, 3, 0.0)
+        board.begin(0, f"job-{spec.owner}", "Begun", 1, now, 0.0, 3, 0.0)
     for slot in range(int(acts.get("job", "0") or 1) if "job" in acts else 0):
         deadline = now if "late" in acts and slot == 0 else 0.0
-        board.begin(slot, f"job-{spec.owner}-{slot}"[-64:], "Endless", now, deadline, 3, 0.0)
+        board.begin(slot, f"job-{spec.owner}-{slot}"[-64:], "Endless", 1, now, deadline, 3, 0.0)
     if "close" in acts:
         os.closerange(3, 1024)
         time.sleep(60)

@@ -43,9 +43,8 @@ async def state(driver: Driver, job_id: str) -> State | None:
 
 
 def verdict(name: str, **details: Any) -> dict[str, Any]:
-    return {"verdict": name, "job": "app.jobs.Send", "max_tries": 3, "retry_in": 60, "ran": 1} | (
-        details
-    )
+    usual = {"job": "app.jobs.Send", "fence": 1, "max_tries": 3, "retry_in": 60, "ran": 1}
+    return {"verdict": name, **usual, **details}
 
 
 async def test_what_a_dead_worker_held_is_settled_by_verdict(
@@ -58,8 +57,8 @@ async def test_what_a_dead_worker_held_is_settled_by_verdict(
         owner(),
         {
             "finished": verdict("finished"),
-            "crashed": verdict("crashed"),
-            "late": verdict("timed_out", max_tries=1),
+            "crashed": verdict("crashed", fence=2),
+            "late": verdict("timed_out", fence=3, max_tries=1),
         },
         signal=int(signal.SIGSEGV),
         worker="q/1",

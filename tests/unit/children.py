@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from queued.daemon.channel import Channel
-from queued.daemon.child import Child, ChildState
+from queued.daemon.master.child import Child, ChildState
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
 from queued.drivers.states import Lane

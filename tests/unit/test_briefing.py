@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from queued.daemon.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
 from queued.daemon.channel import encode
-from queued.daemon.child import ChildState
-from queued.daemon.deaths import Exit, classify
-from queued.daemon.obituary import grave_of
-from queued.daemon.pool import Pool
+from queued.daemon.master.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
+from queued.daemon.master.child import ChildState
+from queued.daemon.master.deaths import Exit, classify
+from queued.daemon.master.obituary import grave_of
+from queued.daemon.master.pool import Pool
+from queued.daemon.master.totals import Totals
 from queued.daemon.spec import MonitorSpec
-from queued.daemon.totals import Totals
 from tests.unit.children import blueprint, make_child
 
 SPEC = MonitorSpec(install="i", boot="b", url="u")
@@ -49,7 +49,7 @@ def bench():
 
 def test_the_fleet(bench):
     monitor, busy, idle = bench.monitor(), bench.worker(1), bench.worker(2)
-    busy.board.begin(0, "job", "Job", 100.0, 0.0, 3, 0.0)
+    busy.board.begin(0, "job", "Job", 1, 100.0, 0.0, 3, 0.0)
     busy.board.beat(101.0)
     busy.rss, idle.rss = 30, 20
     bench.briefing.tell_of_fleet(103.0)

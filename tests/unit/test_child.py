@@ -9,7 +9,7 @@ from subprocess import PIPE
 
 import pytest
 
-from queued.daemon.child import (
+from queued.daemon.master.child import (
     DUMP_TIME,
     EOF_GRACE,
     KILL_MARGIN,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from queued.cli.exits import Exit
-from queued.daemon.control import ControlServer, Request
-from queued.daemon.runtime import Runtime
+from queued.daemon.master.control import ControlServer, Request
+from queued.daemon.master.runtime import Runtime
 from tests.unit.commands import Application, application
 
 app = pytest.fixture(application)

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from queued.daemon.collector import COUNTED, FleetCollector, Sample
-from queued.daemon.fleet import Fleet
 from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.collector import COUNTED, FleetCollector, Sample
+from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
 from queued.drivers.base import QueueStats
 from queued.version import __version__

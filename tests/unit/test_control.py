@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
-from queued.daemon import control
-from queued.daemon.control import ControlClient, ControlServer, NoDaemon
-from queued.daemon.runtime import Runtime
+from queued.daemon.master import control
+from queued.daemon.master.control import ControlClient, ControlServer, NoDaemon
+from queued.daemon.master.runtime import Runtime
 from queued.errors import ControlError
 
 

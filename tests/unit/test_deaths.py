@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from queued.daemon.child import ChildState, abort, drain, hand_back, kill, leaving
-from queued.daemon.deaths import Exit, classify, reap
-from queued.daemon.obituary import Graves, grave_of
+from queued.daemon.master.child import ChildState, abort, drain, hand_back, kill, leaving
+from queued.daemon.master.deaths import Exit, classify, reap
+from queued.daemon.master.obituary import Graves, grave_of
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import make_child
 
@@ -105,7 +105,7 @@ def test_asked_to_go_and_gone_without_a_word():
     child = make_child(state=RUNNING)
     child.end(drain(30.0), 100.0)
     assert told(child, exited(0)) == ("drained", "released", False)
-    child.board.begin(0, "job-1", "Send", 100.0, 0.0, 3, 0.0)
+    child.board.begin(0, "job-1", "Send", 1, 100.0, 0.0, 3, 0.0)
     assert told(child, exited(0)) == ("crash", "crash", False)  # a job's os._exit(0)
 
 
@@ -148,7 +148,7 @@ def test_how_it_is_said(exit_, text):
 
 def test_the_grave_of_a_worker_tells_all_that_is_known():
     child = make_child(state=RUNNING)
-    child.board.begin(0, "job-1", "Send", 90.0, 0.0, 3, 2.0)
+    child.board.begin(0, "job-1", "Send", 1, 90.0, 0.0, 3, 2.0)
     exit_ = Exit(7, signal.SIGSEGV, 1024)
     frame = grave_of(child, exit_, classify(child, exit_), now=101.5, at=5.0)
     assert frame["owner"] == child.owner

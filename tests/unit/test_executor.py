@@ -162,7 +162,7 @@ async def test_the_traceback_begins_in_the_users_own_code(shop):
     [failed] = await shop.driver.failed(QUEUE)
     trace = json.loads(failed.record)["traceback"]
     assert "ValueError: wrong" in trace
-    assert "daemon/executor.py" not in trace
+    assert "daemon/worker/executor.py" not in trace
     assert "threads.py" not in trace
 
 

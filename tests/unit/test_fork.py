@@ -13,8 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from queued.daemon import signals
-from queued.daemon.fork import INTERNAL_ERROR, become_subreaper, fork, fork_for
+from queued.daemon.master import signals
+from queued.daemon.master.fork import INTERNAL_ERROR, become_subreaper, fork, fork_for
 from tests.process.harness import is_alive, until
 
 
@@ -40,7 +40,7 @@ def test_the_exit_code_is_mains():
 
 FAILS = """
 import os
-from queued.daemon.fork import fork
+from queued.daemon.master.fork import fork
 def fail(): raise ValueError("oh")
 print("the parent saw", os.waitstatus_to_exitcode(os.waitpid(fork(fail), 0)[1]))
 """
@@ -166,7 +166,7 @@ def test_nobody_is_born_to_a_parent_that_is_gone():
         if nobody == 0:
             os._exit(0)
         os.waitpid(nobody, 0)
-        from queued.daemon import fork as module
+        from queued.daemon.master import fork as module
 
         module.ADOPTION_TIMEOUT = 0.1
         pid = fork_for(nobody, lambda: os.write(write, b"ran"))

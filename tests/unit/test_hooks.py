@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from queued.daemon.hooks import Hooks
-from queued.daemon.worker import Worker
+from queued.daemon.worker.hooks import Hooks
+from queued.daemon.worker.worker import Worker
 from queued.drivers.base import Charge, Fail
 from queued.errors import JobCrashed, JobTimeout
 from queued.jobs import outcome

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from queued.daemon.janitor import Janitor
 from queued.daemon.metrics import Metrics
-from queued.daemon.reclaim import Dossier
+from queued.daemon.monitor.janitor import Janitor
+from queued.daemon.monitor.reclaim import Dossier
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers import driver_for
-from queued.drivers.base import Driver, Lane, NewJob, State
+from queued.drivers.base import Ack, Driver, Lane, NewJob, State
 from queued.errors import DriverUnavailable, OwnerLost
 
 DEAD = Dossier(worker="q/1", at=1.0, signal=9)
@@ -45,8 +45,12 @@ async def reserve(driver: Driver, owner: str, *ids: str, lease: float = 30.0) ->
     assert [job.id for job in answer.jobs] == list(ids)
 
 
-def verdicts(**named: Verdict) -> dict[str, Sentence]:
-    return {job: Sentence(one, "a.B", 3, 60.0, ran=1.0) for job, one in named.items()}
+def verdicts(first_fence: int = 1, **named: Verdict) -> dict[str, Sentence]:
+    """Judge jobs that were reserved in this order, the first one under ``first_fence``."""
+    return {
+        job: Sentence(one, "a.B", fence, 3, 60.0, ran=1.0)
+        for fence, (job, one) in enumerate(named.items(), first_fence)
+    }
 
 
 def counted(metrics: Metrics, name: str, label: str) -> dict[str, float]:
@@ -104,6 +108,20 @@ async def test_a_burial_is_done_once_however_often_it_is_asked_for(
         await driver.exchange("q", OWNER, want=1, nonce=2)
 
 
+async def test_a_verdict_on_an_earlier_run_of_an_id_says_nothing_of_the_next(
+    driver: Driver, janitor: Janitor
+) -> None:
+    await reserve(driver, OWNER, "again")
+    await driver.exchange("q", OWNER, [Ack("again", 1)])  # its slot is not cleared yet
+    await driver.enqueue("q", [NewJob("again", b"{}")])
+    (held,) = (await driver.exchange("q", OWNER, want=1, nonce=2)).jobs
+    assert held.fence == 2
+    await janitor.bury("q", OWNER, verdicts(1, again=Verdict.FINISHED), DEAD)
+    found = await driver.find("again")
+    assert found
+    assert found.state is State.READY
+
+
 async def test_what_a_janitor_left_half_done_the_next_one_finishes(
     driver: Driver, janitor: Janitor
 ) -> None:
@@ -122,7 +140,7 @@ async def test_a_job_fails_at_its_third_crash_and_its_hook_is_due(
         async with asyncio.timeout(10):
             while not await _reserve_any(driver, owner):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # after the second crash there is a delay
-        await janitor.bury("q", owner, verdicts(pill=Verdict.CRASHED), DEAD)
+        await janitor.bury("q", owner, verdicts(life + 1, pill=Verdict.CRASHED), DEAD)
     (failed,) = await driver.failed("q")
     assert failed.id == "pill"
     assert failed.counts.crashes == 3

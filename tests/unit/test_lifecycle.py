@@ -2,7 +2,7 @@
 
 import pytest
 
-from queued.daemon.lifecycle import HAND_BACK_TIME, NEVER, PATIENCE, Lifecycle, Phase
+from queued.daemon.worker.lifecycle import HAND_BACK_TIME, NEVER, PATIENCE, Lifecycle, Phase
 
 
 class Clock:

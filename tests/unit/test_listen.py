@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from queued.config.schema import Http
-from queued.daemon.listen import address, listen
+from queued.daemon.master.listen import address, listen
 from queued.errors import QueuedError
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from queued.daemon.notify import Notifier
+from queued.daemon.master.notify import Notifier
 
 
 @pytest.fixture(params=["path", "abstract"])

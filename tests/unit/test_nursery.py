@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from queued.daemon.deaths import Exit
-from queued.daemon.nursery import Nursery
+from queued.daemon.master.deaths import Exit
+from queued.daemon.master.nursery import Nursery
 from tests.unit.children import make_child
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queued.daemon.child import ChildState, Force, drain
-from queued.daemon.overruns import CANCEL_GRACE, SILENCE, check
+from queued.daemon.master.child import ChildState, Force, drain
+from queued.daemon.master.overruns import CANCEL_GRACE, SILENCE, check
 from tests.unit.children import blueprint, make_child
 
 NOBODY = 2**22 + 1
@@ -26,7 +26,7 @@ def child():
 
 
 def run(child, slot: int = 0, job_id: str = "job-1", deadline: float = DEADLINE) -> None:
-    child.board.begin(slot, job_id, "Send", START, deadline, 3, 0.0)
+    child.board.begin(slot, job_id, "Send", 1, START, deadline, 3, 0.0)
 
 
 def test_a_job_within_its_deadline_and_the_grace_is_left_alone(child):

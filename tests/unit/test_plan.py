@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queued.config.load import load
-from queued.daemon.plan import Plan, changes, plan
+from queued.daemon.master.plan import Plan, changes, plan
 
 BASE = """
 connection: sqlite:///queued.db

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from queued.daemon.child import Child, ChildState, Force, abort, drain, leaving
-from queued.daemon.pool import Pool
+from queued.daemon.master.child import Child, ChildState, Force, abort, drain, leaving
+from queued.daemon.master.pool import Pool
 from queued.drivers.states import Lane
 from tests.unit.children import blueprint, make_child
 

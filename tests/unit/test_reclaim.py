@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from queued.daemon.reclaim import MAX_CRASHES, Dossier, Loss, reclaim, reclaim_lost
+from queued.daemon.monitor.reclaim import MAX_CRASHES, Dossier, Loss, reclaim, reclaim_lost
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import Ack, Charge, Counts, Fail, Release, Reservation, Retry
 
@@ -20,7 +20,7 @@ def held(**counts: int) -> Reservation:
 
 
 def sentence(verdict: Verdict, *, max_tries: int = 3, retry_in: float = 10.0) -> Sentence:
-    return Sentence(verdict, "app.jobs.SendEmail", max_tries, retry_in, ran=1.25)
+    return Sentence(verdict, "app.jobs.SendEmail", 7, max_tries, retry_in, ran=1.25)
 
 
 def test_a_finished_job_is_acknowledged_and_was_counted_by_its_worker() -> None:

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 
-from queued.daemon.resources import OomKills, resident
+from queued.daemon.master.resources import OomKills, resident
 
 
 def test_resident_memory():
@@ -38,7 +38,7 @@ def test_where_nothing_can_be_read_nothing_happened():
 
 PROGRAM = """
 import resource
-from queued.daemon.resources import allow_descriptors
+from queued.daemon.master.resources import allow_descriptors
 resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
 allow_descriptors(50)
 print(*resource.getrlimit(resource.RLIMIT_NOFILE))

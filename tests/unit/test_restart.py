@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queued.daemon.restart import MAX_DELAY, STABLE_AFTER, RestartPolicy, Succession
+from queued.daemon.master.restart import MAX_DELAY, STABLE_AFTER, RestartPolicy, Succession
 
 
 def policy(**options) -> RestartPolicy:

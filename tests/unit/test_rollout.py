@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queued.daemon.rollout import Rollout
+from queued.daemon.master.rollout import Rollout
 from tests.unit.test_pool import Bench
 
 
@@ -66,7 +66,7 @@ def test_other_deaths_do_not(benches, excuse):
     age = 0.5
     victim = old if excuse == "old code" else new
     if excuse == "progress":
-        new.board.begin(0, "job", "Job", 0.0, 0.0, 3, 0.0)
+        new.board.begin(0, "job", "Job", 1, 0.0, 0.0, 3, 0.0)
         new.board.clear(0)
     elif excuse == "long life":
         age = 11.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.daemon.runtime import Runtime, candidates
+from queued.daemon.master.runtime import Runtime, candidates
 from queued.errors import AlreadyRunning, ConfigError
 
 
@@ -80,7 +80,7 @@ def test_a_client_finds_the_folder_that_has_the_socket(config, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from queued.daemon.runtime import Runtime
+from queued.daemon.master.runtime import Runtime
 Runtime(Path(sys.argv[1]), Path(sys.argv[2])).acquire()
 print("held", flush=True)
 time.sleep(60)

@@ -18,7 +18,7 @@ def board():
 
 
 def begin(board: Scoreboard, slot: int, job_id: str, job: str = "app.Send") -> None:
-    board.begin(slot, job_id, job, 10.0, 70.0, 3, 2.5)
+    board.begin(slot, job_id, job, 7, 10.0, 70.0, 3, 2.5)
 
 
 def test_a_new_board_is_idle(board):

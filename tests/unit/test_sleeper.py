@@ -2,7 +2,7 @@
 
 import asyncio
 
-from queued.daemon.sleeper import Sleeper
+from queued.daemon.worker.sleeper import Sleeper
 
 
 async def test_it_sleeps_for_its_time():

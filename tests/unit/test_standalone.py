@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from queued.daemon.standalone import Standalone
+from queued.daemon.worker.standalone import Standalone
 from queued.drivers.base import Counts, Lane
 from queued.jobs.job import Job
 from tests.unit.test_worker import suspects

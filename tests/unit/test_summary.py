@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from queued.config.load import load
-from queued.daemon.plan import plan
-from queued.daemon.summary import table
+from queued.daemon.master.plan import plan
+from queued.daemon.master.summary import table
 from queued.version import __version__
 
 CONFIG = """

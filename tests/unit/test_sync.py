@@ -211,21 +211,6 @@ def size(url: str) -> int:
     return asyncio.run(ask())
 
 
-ENDS_WITH_THE_MAIN_THREAD = pytest.mark.parametrize(
-    "shared_url",
-    [
-        "valkey",
-        pytest.param(
-            "sqlite",
-            marks=pytest.mark.xfail(
-                strict=False, reason="while the driver's thread is an executor's"
-            ),
-        ),
-    ],
-    indirect=True,
-)
-
-
 @pytest.fixture(params=["valkey", "sqlite"])
 def shared_url(request: pytest.FixtureRequest, server: CleanUrl, tmp_path: Path) -> str:
     if request.param == "valkey":
@@ -246,7 +231,6 @@ def test_a_program_that_ends_by_an_error_ends(shared_url: str) -> None:
     assert (ran.returncode, ran.stderr) == (3, "")
 
 
-@ENDS_WITH_THE_MAIN_THREAD
 def test_a_thread_may_push_after_the_main_thread_has_ended(shared_url: str) -> None:
     program = f"""{PRELUDE}
 def work():
@@ -261,7 +245,6 @@ threading.Thread(target=work).start()
     assert size(shared_url) == 2
 
 
-@ENDS_WITH_THE_MAIN_THREAD
 def test_a_handler_at_exit_may_push(shared_url: str) -> None:
     program = f"""{PRELUDE}
 import atexit

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from queued.daemon import fork
 from queued.daemon.channel import Channel
+from queued.daemon.master import fork
+from queued.daemon.master.template import Code, Template
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
-from queued.daemon.template import Code, Template
 from queued.errors import ImportFailed
 from tests.process.harness import is_alive, until
 
@@ -29,7 +29,7 @@ class Programs:
 
     def worker(self, spec, channel, board):
         channel.send({"type": "ready", "pool": spec.pool, "slots": board.slots})
-        board.begin(0, "job", "Job", 1.0, 0.0, 3, 0.0)
+        board.begin(0, "job", "Job", 1, 1.0, 0.0, 3, 0.0)
         while not channel.closed:
             channel.receive()
             time.sleep(0.01)

@@ -11,7 +11,7 @@ RUNNING, OK, ERROR = SlotState.RUNNING, SlotState.FINISHED_OK, SlotState.FINISHE
 
 
 def slot(job_id: str, state: SlotState = RUNNING) -> Slot:
-    return Slot(0, 2, state, job_id, "app.Send", 90.0, 95.0, 3, 2.0)
+    return Slot(0, 2, state, job_id, "app.Send", 7, 90.0, 95.0, 3, 2.0)
 
 
 def verdicts(slots: list[Slot], cause: Cause, overran: set[str] = frozenset()) -> dict[str, str]:
@@ -52,11 +52,12 @@ def test_an_idle_worker_leaves_nothing():
 
 def test_a_sentence_crosses_the_channel():
     sentence = judge([slot("a")], Cause.CRASH, now=100.0)["a"]
-    assert sentence == Sentence(Verdict.CRASHED, "app.Send", 3, 2.0, 10.0)
+    assert sentence == Sentence(Verdict.CRASHED, "app.Send", 7, 3, 2.0, 10.0)
     frame = sentence.to_frame()
     assert frame == {
         "verdict": "crashed",
         "job": "app.Send",
+        "fence": 7,
         "max_tries": 3,
         "retry_in": 2.0,
         "ran": 10.0,

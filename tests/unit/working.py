@@ -12,7 +12,7 @@ from typing import Any
 from queued.daemon.channel import Channel
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import LimitsSpec, OwnerName, WorkerSpec
-from queued.daemon.worker import Worker
+from queued.daemon.worker.worker import Worker
 from queued.drivers.base import Exchange, Lane, NewJob, QueueStats, Settlement
 from queued.drivers.memory import MemoryDriver
 from queued.errors import DriverUnavailable

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 
-from queued.daemon.collector import FleetCollector
-from queued.daemon.fleet import Fleet
 from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.collector import FleetCollector
+from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
 from queued.web.app import allowed_hosts, create_app
 from queued.web.server import serve

@@ -1,0 +1,227 @@
+"""The control socket: JSON lines between a running master and the commands that speak to it.
+
+    → {"cmd": "restart", "pool": "emails"}
+    ← {"ok": true, ...}  or  {"ok": false, "error": "..."}
+
+The server never blocks, and a reply may come later: a restart answers when its outcome is known.
+The socket is 0600 in a folder of 0700: who can connect is who runs the daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from queued.daemon.master.runtime import Runtime, reachable
+from queued.errors import ControlError
+
+MAX_LINE = 64 * 1024
+"""Bytes of a request; a longer one ends the connection."""
+MAX_CLIENTS = 64
+TIMEOUT = 10.0
+"""Seconds a command waits for an answer, unless it says otherwise."""
+
+Commands = Mapping[str, Callable[["Request"], None]]
+
+
+class NoDaemon(ControlError):
+    """There is no daemon for the configuration."""
+
+
+class Request:
+    """One command from a client; answered once, now or later."""
+
+    def __init__(self, connection: _Connection, line: bytes) -> None:
+        self._connection = connection
+        try:
+            values = json.loads(line)
+            self.command = str(values.pop("cmd"))
+        except (ValueError, LookupError, AttributeError, TypeError):
+            values, self.command = {}, ""
+        self.arguments: dict[str, Any] = values
+
+    def answer(self, **values: Any) -> None:
+        self._connection.send({"ok": True, **values})
+
+    def refuse(self, error: str) -> None:
+        self._connection.send({"ok": False, "error": error})
+
+
+class _Connection:
+    """A client; bytes in, lines out."""
+
+    def __init__(self, sock: socket.socket, server: ControlServer) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._server = server
+        self._incoming = b""
+        self._outgoing = b""
+
+    def handle(self, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ:
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data = self.sock.recv(MAX_LINE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._incoming += data
+        if not data or len(self._incoming) > MAX_LINE:
+            self._server.forget(self)
+            return
+        *lines, self._incoming = self._incoming.split(b"\n")
+        for line in lines:
+            self._server.serve(Request(self, line))
+
+    def send(self, reply: dict[str, Any]) -> None:
+        """Send a reply; one to a client that is gone goes nowhere."""
+        self._outgoing += json.dumps(reply).encode() + b"\n"
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing:
+                self._outgoing = self._outgoing[self.sock.send(self._outgoing) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._server.forget(self)
+            return
+        self._server.watch(self, writing=bool(self._outgoing))
+
+
+class ControlServer:
+    """Listens on the runtime's socket, within the selector of the master's loop.
+
+    The selector's data are callables that take the events. Only the holder of the lock makes one,
+    so a socket that is there already is left over and replaced.
+    """
+
+    def __init__(self, path: Path, selector: selectors.BaseSelector, commands: Commands) -> None:
+        self._path = path
+        self._selector = selector
+        self._commands = commands
+        self._clients: set[_Connection] = set()
+        path.unlink(missing_ok=True)
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.setblocking(False)
+        before = os.umask(0o177)
+        try:
+            with reachable(path) as name:
+                self._sock.bind(name)
+        finally:
+            os.umask(before)
+        self._sock.listen(MAX_CLIENTS)
+        selector.register(self._sock, selectors.EVENT_READ, self._accept)
+
+    def _accept(self, _: int) -> None:
+        try:
+            sock, _address = self._sock.accept()
+        except OSError:
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            sock.close()
+            return
+        client = _Connection(sock, self)
+        self._clients.add(client)
+        self._selector.register(sock, selectors.EVENT_READ, client.handle)
+
+    def serve(self, request: Request) -> None:
+        command = self._commands.get(request.command)
+        if command is None:
+            known = ", ".join(sorted(self._commands))
+            request.refuse(f"unknown command {request.command!r}; known are {known}")
+        else:
+            command(request)
+
+    def watch(self, client: _Connection, *, writing: bool) -> None:
+        if client in self._clients:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
+            self._selector.modify(client.sock, events, client.handle)
+
+    def forget(self, client: _Connection) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._selector.unregister(client.sock)
+            client.sock.close()
+
+    def close(self) -> None:
+        for client in tuple(self._clients):
+            self.forget(client)
+        self._selector.unregister(self._sock)
+        self._sock.close()
+        self._path.unlink(missing_ok=True)
+
+
+class ControlClient:
+    """A command's side: one request, one reply, blocking.
+
+    :param config: path of the queue.yaml whose daemon is meant.
+    """
+
+    def __init__(self, config: Path, environ: Mapping[str, str] | None = None) -> None:
+        self._config = config
+        self._path = Runtime.for_client(config, environ).socket_path
+
+    def request(
+        self, cmd: str, *, timeout: float | None = TIMEOUT, **arguments: Any
+    ) -> dict[str, Any]:
+        """Ask the daemon; return its answer without ``ok``.
+
+        :param timeout: seconds; None waits for as long as it takes.
+        :raises NoDaemon: there is none.
+        :raises ControlError: it does not answer, or it refuses.
+        """
+        line = json.dumps({"cmd": cmd, **arguments}).encode() + b"\n"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(timeout)
+            self._connect(sock)
+            try:
+                sock.sendall(line)
+                reply = _read_line(sock)
+            except TimeoutError as error:
+                raise ControlError(f"the daemon did not answer within {timeout:g} s") from error
+            except OSError as error:
+                raise ControlError(f"the daemon went away: {error.strerror}") from error
+        if not reply:
+            raise ControlError("the daemon ended before it answered")
+        answer: dict[str, Any] = json.loads(reply)
+        if not answer.pop("ok"):
+            raise ControlError(answer["error"])
+        return answer
+
+    def _connect(self, sock: socket.socket) -> None:
+        try:
+            with reachable(self._path) as name:
+                sock.connect(name)
+        except PermissionError as error:
+            raise ControlError(
+                f"the daemon for {self._config} belongs to another user"
+                f" ({self._path} cannot be opened); try as that user"
+            ) from error
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+            raise NoDaemon(
+                f"queued is not running for {self._config} (no control socket);"
+                f" start it with: queued start -c {self._config}"
+            ) from error
+        except OSError as error:
+            raise ControlError(f"{self._path}: {error.strerror}") from error
+
+
+def _read_line(sock: socket.socket) -> bytes:
+    parts = []
+    while data := sock.recv(MAX_LINE):
+        parts.append(data)
+        if data.endswith(b"\n"):
+            break
+    return b"".join(parts)

@@ -1,0 +1,134 @@
+"""What a configuration asks the master to run, and how two of them differ.
+
+A plan is queue.yaml in the master's own terms: a blueprint for every child. Comparing blueprints is
+all that a reload does: a pool whose blueprint is the same keeps its processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from queued.config.load import LoadedConfig
+from queued.config.schema import Http, QueueConfig
+from queued.daemon.master.template import Code
+from queued.daemon.spec import LimitsSpec, LogSpec, MonitorSpec, QueueSpec, WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class PoolPlan:
+    """One pool: how many workers, and what each is made from (``owner`` and such are filled in)."""
+
+    processes: int
+    blueprint: WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that one configuration asks for."""
+
+    code: Code
+    log: LogSpec
+    grace: float
+    """Seconds that running jobs get when the daemon stops."""
+    http: Http | None
+    pools: dict[str, PoolPlan]
+    monitor: MonitorSpec
+    """``http_listen`` is as queue.yaml has it, not as bound."""
+
+
+def plan(loaded: LoadedConfig, install: str, boot: str) -> Plan:
+    """Translate a configuration."""
+    config = loaded.config
+    log = LogSpec(level=config.log.level, format=config.log.format, jobs=config.log.jobs)
+    return Plan(
+        code=Code(tuple(config.imports), loaded.folder, config.connection),
+        log=log,
+        grace=config.shutdown_grace,
+        http=config.http,
+        pools={
+            name: PoolPlan(
+                queue.processes,
+                _blueprint(name, queue, log, url=config.connection, grace=config.shutdown_grace),
+            )
+            for name, queue in config.queues.items()
+        },
+        monitor=MonitorSpec(
+            install=install,
+            boot=boot,
+            url=config.connection,
+            queues={name: QueueSpec(max_wait=one.max_wait) for name, one in config.queues.items()},
+            http_token=config.http.token if config.http else None,
+            http_listen=config.http.listen if config.http else None,
+            log=log,
+        ),
+    )
+
+
+def _blueprint(
+    name: str, queue: QueueConfig, log: LogSpec, *, url: str, grace: float
+) -> WorkerSpec:
+    return WorkerSpec(
+        owner="",
+        pool=name,
+        index=0,
+        generation=0,
+        url=url,
+        concurrency=queue.concurrency,
+        sleep=queue.sleep,
+        polling=queue.polling,
+        limits=LimitsSpec(
+            max_tries=queue.max_tries,
+            timeout=queue.timeout,
+            retry_after=queue.retry_after,
+            backoff=queue.backoff,
+        ),
+        max_jobs=queue.max_jobs,
+        max_time=queue.max_time,
+        max_memory=queue.max_memory,
+        kill_grace=queue.kill_grace,
+        shutdown_grace=grace,
+        nice=queue.nice,
+        env=dict(queue.env),
+        log=log,
+    )
+
+
+def changes(old: Plan, new: Plan) -> list[str]:
+    """Say how two plans differ, one line each, as people read it; no line: not at all.
+
+    No value is shown that may be a secret.
+    """
+    lines = []
+    if old.code.url != new.code.url:
+        lines.append("connection: changed; every process is replaced")
+    if old.code.imports != new.code.imports:
+        lines.append(f"imports: {', '.join(new.code.imports) or 'none'}")
+    if old.http != new.http:
+        lines.append(f"http: {new.http.listen if new.http else 'off'}")
+    if old.log != new.log:
+        lines.append(f"log: level {new.log.level}, format {new.log.format}, jobs {new.log.jobs}")
+    for name in {**old.pools, **new.pools}:
+        lines += _pool_changes(name, old.pools.get(name), new.pools.get(name))
+    return lines
+
+
+def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list[str]:
+    if old is None:
+        assert new
+        return [f"queues.{name}: new, {_count(new.processes)}"]
+    if new is None:
+        return [f"queues.{name}: removed; its workers drain"]
+    lines = []
+    if old.processes != new.processes:
+        lines.append(f"queues.{name}.processes: {old.processes} → {new.processes}")
+    own = {one.name for one in fields(WorkerSpec)} - {"url", "log"}
+    changed = sorted(
+        key for key in own if getattr(old.blueprint, key) != getattr(new.blueprint, key)
+    )
+    if changed:
+        lines.append(f"queues.{name}: {', '.join(changed)} changed; its workers are replaced")
+    return lines
+
+
+def _count(processes: int) -> str:
+    return f"{processes} worker{'s' * (processes != 1)}"

@@ -1,0 +1,126 @@
+"""What the master tells of itself: to people (``status``) and to the monitor (``fleet``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from queued.daemon.channel import encode
+from queued.daemon.master.child import Child, ChildState
+from queued.daemon.master.pool import Pool
+from queued.daemon.scoreboard import SlotState
+from queued.daemon.spec import WorkerSpec
+
+
+def fleet_frame(
+    pools: Iterable[Pool], totals: bytes, now: float, *, config_ok: bool, reloads: int
+) -> bytes:
+    """Return the encoded frame that tells the monitor of the pools.
+
+    :param totals: encoded already: they are large and change only when a child ends.
+    """
+    known = list(pools)
+    frame = {
+        "type": "fleet",
+        "owners": {pool.name: [child.owner for child in pool.living] for pool in known},
+        "pools": {pool.name: _pool(pool, now) for pool in known},
+        "config_ok": config_ok,
+        "reloads": reloads,
+    }
+    return encode(frame)[:-1] + b',"totals":' + totals + b"}"
+
+
+def exited_frame(child: str, totals: bytes) -> bytes:
+    """Return the encoded frame that says that a child is gone and its counts are in the totals."""
+    return encode({"type": "exited", "child": child})[:-1] + b',"totals":' + totals + b"}"
+
+
+def snapshot_frame(child: Child) -> bytes:
+    """Return a child's last snapshot as the monitor gets it: names added, nothing parsed."""
+    names = encode({"type": "snapshot", "child": child.owner, "pool": child.pool})
+    return names[:-1] + b"," + child.snapshot.removeprefix(SNAPSHOT)
+
+
+SNAPSHOT = b'{"type":"snapshot",'
+"""How the raw frame of a snapshot begins."""
+
+
+def worker_state(child: Child) -> str:
+    """Return the label of ``workers``: a running worker is idle or busy."""
+    if child.state is ChildState.RUNNING:
+        return "busy" if child.board is not None and child.board.busy else "idle"
+    return child.state.value
+
+
+def _pool(pool: Pool, now: float) -> dict[str, Any]:
+    living = pool.living
+    beats = [child.board.heartbeat or child.started for child in living if child.board is not None]
+    return {
+        "state": pool.state,
+        "desired": pool.desired,
+        "slots": sum(_concurrency(child) for child in living if child.active),
+        "workers": dict(Counter(worker_state(child) for child in pool.children)),
+        "memory": sum(child.rss for child in living),
+        "memory_max": max((child.rss for child in living), default=0),
+        "heartbeat_age": round(now - min(beats), 3) if beats else 0,
+    }
+
+
+def _concurrency(child: Child) -> int:
+    return child.board.slots if child.board is not None else 0
+
+
+def pool_status(pool: Pool, exits: Mapping[str, int], now: float) -> dict[str, Any]:
+    """Return what ``queued status`` shows of a pool."""
+    blueprint = pool.blueprint
+    return {
+        "state": pool.state,
+        "desired": pool.desired,
+        "concurrency": blueprint.concurrency if isinstance(blueprint, WorkerSpec) else None,
+        "busy": sum(child.board.busy for child in pool.living if child.board is not None),
+        "rss": sum(child.rss for child in pool.living),
+        "exits": dict(exits),
+        "workers": [worker_status(child, now) for child in pool.children],
+    }
+
+
+def worker_status(child: Child, now: float) -> dict[str, Any]:
+    """Return what ``queued status`` shows of a worker, and of the monitor."""
+    alive = child.living
+    status: dict[str, Any] = {
+        "name": child.name,
+        "index": child.index,
+        "pid": child.pid if alive else None,
+        "state": child.state.value,
+        "uptime": round(now - child.started, 1) if alive else None,
+        "retry_in": None,
+        "rss": child.rss if alive else 0,
+        "code": child.code,
+        "solo": child.solo,
+    }
+    if child.state is ChildState.BACKOFF and child.deadline is not None:
+        status["retry_in"] = round(max(0.0, child.deadline - now), 1)
+    if child.board is not None and alive:
+        slots = child.board.read()
+        status |= {
+            "slots": child.board.slots,
+            "busy": len(slots),
+            "settled": child.board.settled,
+            "jobs": [
+                {"id": slot.job_id, "job": slot.job, "seconds": round(now - slot.started, 1)}
+                for slot in slots
+                if slot.state is SlotState.RUNNING
+            ],
+        }
+    return status
+
+
+def one_line(pools: Iterable[Pool]) -> str:
+    """Return the state of the whole in one line, for the service manager."""
+    known = list(pools)
+    running = sum(len(pool.running) for pool in known)
+    desired = sum(pool.desired for pool in known)
+    text = f"{running} of {desired} workers run in {len(known)} pool{'s' * (len(known) != 1)}"
+    bad = [f"{pool.name} is {pool.state}" for pool in known if pool.state in {"backoff", "fatal"}]
+    return "; ".join([text, *bad])

@@ -1,0 +1,219 @@
+"""/metrics: what the fleet counted and the back-end's last sample, as Prometheus families.
+
+Built anew for each rendering from values that are at hand; nothing here asks the back-end. The
+names are a contract: add, do not rename.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from queued.daemon.metrics import BUCKETS
+from queued.daemon.monitor.fleet import Fleet
+from queued.daemon.reach import Reach
+from queued.drivers.base import QueueStats
+from queued.version import __version__
+
+PREFIX = "queued_"
+
+COUNTED = {
+    "attempts_total": "Runs of jobs that ended, by what came of them.",
+    "job_errors_total": "Runs that raised, by kind of error: the first ten, then other.",
+    "jobs_reclaimed_total": "Jobs taken back from dead workers, by reason.",
+    "stale_acks_total": "Settlements that named a reservation which was no longer held.",
+    "job_wait_seconds": "Time from ready to the start of a run.",
+    "job_run_seconds": "Time that a run took.",
+    "job_end_to_end_seconds": "Time from dispatch to success.",
+    "jobs_in_flight": "Jobs that the workers of this daemon are running.",
+    "worker_busy_seconds_total": "Time that slots were busy.",
+    "worker_exits_total": "Workers that ended, by reason.",
+    "event_loop_lag_seconds": "How late the event loops of the workers were.",
+    "driver_operation_seconds": "Time that calls of the back-end took.",
+    "driver_errors_total": "Calls of the back-end that failed, by kind.",
+    "dropped_labelsets_total": "Label values that were counted as other.",
+}
+"""What children count, in the order of the page; a name that is missing here is shown too."""
+
+POOL_STATES = ("starting", "running", "stopping", "stopped", "backoff", "fatal")
+WORKER_STATES = ("starting", "idle", "busy", "stopping")
+
+POOL_GAUGES = {
+    "workers_desired": ("desired", "Workers that the pool should have."),
+    "worker_slots": ("slots", "Jobs that the pool can run at a time."),
+    "pool_memory_bytes": ("memory", "Resident memory of the pool's workers."),
+    "pool_worker_memory_max_bytes": ("memory_max", "Resident memory of the largest worker."),
+    "pool_heartbeat_age_max_seconds": ("heartbeat_age", "Time since the stalest heartbeat."),
+}
+"""Metric → the key of a pool in the fleet frame, and what it means."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """The back-end's queues as last seen. ``at`` is seconds since the epoch; 0: never yet."""
+
+    at: float = 0.0
+    queues: Mapping[str, QueueStats] = field(default_factory=dict)
+
+
+class FleetCollector(Collector):
+    """Yields every family of the catalogue for which there is data."""
+
+    def __init__(self, fleet: Fleet, reach: Reach, max_waits: Mapping[str, float]) -> None:
+        self.sample = Sample()
+        self._fleet = fleet
+        self._reach = reach
+        self._max_waits = max_waits
+
+    def collect(self) -> Iterator[Metric]:
+        started = time.perf_counter()
+        yield from self._queues()
+        yield from self._counts()
+        yield from self._pools()
+        yield from self._daemon()
+        # The last one: the text of all before it has been written when this is asked for.
+        yield _gauge(
+            "scrape_duration_seconds",
+            "Time that the rendering of this page took.",
+            value=time.perf_counter() - started,
+        )
+
+    def _queues(self) -> Iterator[Metric]:
+        stats = self.sample.queues
+        jobs = _gauge("queue_jobs", "Jobs in the back-end, by state.", ["queue", "state"])
+        for queue, one in stats.items():
+            for state in ("ready", "scheduled", "reserved", "failed"):
+                jobs.add_metric([queue, state], getattr(one, state))
+        yield jobs
+        yield _by_queue(
+            "queue_oldest_ready_age_seconds",
+            "Age of the oldest job that waits to run.",
+            {queue: one.oldest_ready_age_seconds for queue, one in stats.items()},
+        )
+        yield _by_queue(
+            "queue_oldest_reserved_age_seconds",
+            "Age of the oldest reservation.",
+            {queue: one.oldest_reserved_age_seconds for queue, one in stats.items()},
+        )
+        yield _by_queue(
+            "queue_max_wait_seconds",
+            "The objective for the oldest ready job (max_wait of queue.yaml).",
+            self._max_waits,
+        )
+        yield _by_queue(
+            "queue_paused",
+            "1 while the queue is paused.",
+            dict.fromkeys(stats, 0),
+        )
+        enqueued = CounterMetricFamily(
+            f"{PREFIX}jobs_enqueued", "Jobs enqueued, by whoever.", labels=["queue"]
+        )
+        for queue, one in stats.items():
+            enqueued.add_metric([queue], one.enqueued_total)
+        yield enqueued
+
+    def _counts(self) -> Iterator[Metric]:
+        if not self._fleet.known:  # a part of the sum would look like a counter that was reset
+            return
+        counts = self._fleet.counts()
+        counters, gauges = counts.get("counters", {}), counts.get("gauges", {})
+        histograms = counts.get("histograms", {})
+        for name in dict.fromkeys((*COUNTED, *counters, *gauges, *histograms)):
+            documentation = COUNTED.get(name, "Counted by the workers.")
+            if name in counters:
+                yield _counter(name, documentation, counters[name])
+            elif name in gauges:
+                yield _series(name, documentation, gauges[name])
+            elif name in histograms:
+                yield _histogram(name, documentation, histograms[name])
+
+    def _pools(self) -> Iterator[Metric]:
+        pools = self._fleet.pools
+        state = _gauge("pool_state", "1 for the state that the pool is in.", ["pool", "state"])
+        workers = _gauge("workers", "Workers of the pool, by state.", ["pool", "state"])
+        for name, pool in pools.items():
+            for known in dict.fromkeys((*POOL_STATES, pool["state"])):
+                state.add_metric([name, known], known == pool["state"])
+            for known, number in {**dict.fromkeys(WORKER_STATES, 0), **pool["workers"]}.items():
+                workers.add_metric([name, known], number)
+        yield state
+        yield workers
+        for metric, (key, documentation) in POOL_GAUGES.items():
+            family = _gauge(metric, documentation, ["pool"])
+            for name, pool in pools.items():
+                if pool.get(key) is not None:
+                    family.add_metric([name], pool[key])
+            yield family
+
+    def _daemon(self) -> Iterator[Metric]:
+        up = _gauge("driver_up", "1 while the back-end answers.", ["driver"])
+        up.add_metric([self._reach.driver], self._reach.up)
+        yield up
+        yield _gauge(
+            "stats_timestamp_seconds",
+            "When the queues were last sampled, since the epoch.",
+            value=self.sample.at,
+        )
+        yield _gauge(
+            "config_last_reload_successful",
+            "1 if the last reload of queue.yaml succeeded.",
+            value=self._fleet.config_ok,
+        )
+        build = _gauge("build_info", "1; the labels tell what runs.", ["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+
+
+def _gauge(
+    name: str,
+    documentation: str,
+    labels: Sequence[str] | None = None,
+    value: float | None = None,
+) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{PREFIX}{name}", documentation, value=value, labels=labels)
+
+
+def _by_queue(name: str, documentation: str, values: Mapping[str, float]) -> Metric:
+    family = _gauge(name, documentation, ["queue"])
+    for queue, value in values.items():
+        family.add_metric([queue], value)
+    return family
+
+
+def _counter(name: str, documentation: str, series: Iterable[Any]) -> Metric:
+    family = CounterMetricFamily(PREFIX + name.removesuffix("_total"), documentation)
+    for labels, value in series:
+        family.add_sample(f"{PREFIX}{name}", labels, value)
+    return family
+
+
+def _series(name: str, documentation: str, series: Iterable[Any]) -> Metric:
+    family = _gauge(name, documentation)
+    for labels, value in series:
+        family.add_sample(f"{PREFIX}{name}", labels, value)
+    return family
+
+
+def _histogram(name: str, documentation: str, series: Iterable[Any]) -> Metric:
+    family = HistogramMetricFamily(f"{PREFIX}{name}", documentation)
+    bounds = [*map(floatToGoString, BUCKETS[name]), "+Inf"]
+    for labels, counts, total in series:
+        running = list(accumulate(counts))
+        for bound, count in zip(bounds, running, strict=True):
+            family.add_sample(f"{PREFIX}{name}_bucket", {**labels, "le": bound}, count)
+        family.add_sample(f"{PREFIX}{name}_count", labels, running[-1])
+        family.add_sample(f"{PREFIX}{name}_sum", labels, total)
+    return family

@@ -1,0 +1,215 @@
+"""The janitor: leases renewed, due jobs promoted, the jobs of dead owners settled.
+
+Each operation is one verb of the driver and idempotent, so a janitor that dies between two is
+finished by the next one, on this host or another. Run by the monitor, and by the standalone worker
+of ``queued work``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+import structlog
+
+from queued.daemon.duty import every
+from queued.daemon.metrics import Bounded, Metrics
+from queued.daemon.monitor.reclaim import Dossier, Loss, Reclaim, reclaim, reclaim_lost
+from queued.daemon.reach import Reach
+from queued.daemon.spec import OwnerName
+from queued.daemon.verdict import Sentence, Verdict
+from queued.drivers.base import MAX_BATCH, Driver, QueueStats, Reservation
+
+log = structlog.get_logger()
+
+SAMPLE_EVERY = 1.0
+REAP_EVERY = 5.0
+RENEW_EVERY = 10.0
+MAX_JOB_CLASSES = 200
+"""Classes that are told apart in metrics: their names come out of payloads."""
+SECOND_LOOK = 1.0
+"""Seconds between finding an owner dead and taking its jobs. Whoever retired it may be about to
+settle them by verdict, and after an outage owners that live renew first."""
+
+
+class Janitor:
+    """Looks after the queues of one back-end.
+
+    :param queues: those that are known from the start: their counters begin at 0 then, as alerts
+        on a first increase need it.
+    :param lease: seconds that an owner lives without being renewed.
+    :param reach: shared with whoever makes other calls of the same driver in this process.
+    :param reap_after: seconds that the back-end must have answered without a break before an owner
+        counts as dead: after an outage every lease looks expired, until the owners have renewed.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        metrics: Metrics,
+        queues: Iterable[str] = (),
+        *,
+        reach: Reach | None = None,
+        lease: float = 30.0,
+        reap_after: float | None = None,
+        second_look: float = SECOND_LOOK,
+    ) -> None:
+        self.driver = driver
+        self.reach = reach or Reach(driver.name, metrics)
+        self._lease = lease
+        self._reap_after = lease if reap_after is None else reap_after
+        self._second_look = second_look
+        self._reclaimed = metrics.counter("jobs_reclaimed_total", "queue", "reason")
+        for queue in queues:
+            for reason in (*Verdict, *Loss):
+                self._reclaimed.series(queue, reason.value)
+        self._attempts = metrics.counter("attempts_total", "queue", "job_class", "outcome")
+        dropped = metrics.counter("dropped_labelsets_total").series()
+        self._job_class = Bounded(MAX_JOB_CLASSES, dropped)
+        self._job_errors = metrics.counter("job_errors_total", "queue", "error")
+
+    # what lives
+
+    async def sample(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        """Return the state of every queue: one call.
+
+        Every host's janitor asks for itself. A back-end shared by many hosts would be sampled once,
+        under a short lease, and the sample shared: this is the place.
+        """
+        with self.reach.watch("stats"):
+            return await self.driver.stats(queues)
+
+    async def renew(self, owners: Mapping[str, Sequence[str]]) -> None:
+        """Renew the leases of ``owners`` (by queue): one call for each queue."""
+        for queue, names in owners.items():
+            if not names:
+                continue
+            with self.reach.watch("renew"):
+                retired = await self.driver.renew(queue, names, self._lease)
+            if retired:
+                log.warning("owners.retired", queue=queue, owners=retired)
+
+    async def promote(self, queues: Iterable[str]) -> int:
+        """Move what is due from scheduled to ready; return how many jobs."""
+        total = 0
+        for queue in queues:
+            moved = MAX_BATCH
+            while moved == MAX_BATCH:
+                with self.reach.watch("promote"):
+                    moved = await self.driver.promote(queue, MAX_BATCH)
+                total += moved
+        return total
+
+    # what is dead
+
+    async def bury(
+        self, queue: str, owner: str, sentences: Mapping[str, Sentence], dossier: Dossier
+    ) -> int:
+        """Settle all that a dead owner holds, each job by its verdict; return how many."""
+        held = await self._retire(queue, owner)
+        return await self._settle(
+            queue, owner, [reclaim(job, sentences.get(job.id), dossier) for job in held]
+        )
+
+    async def bury_predecessors(self, queues: Iterable[str], install: str, boot: str) -> int:
+        """Settle what the owners of this install's earlier boots hold; return how many jobs.
+
+        They are dead for certain, since this boot has the install's lock: no lease is waited for.
+        """
+        total = 0
+        for queue in queues:
+            with self.reach.watch("owners"):
+                owners = await self.driver.owners(queue)
+            for owner in owners:
+                if owner.startswith(f"{install}-") and not owner.startswith(f"{install}-{boot}-"):
+                    held = await self._retire(queue, owner)
+                    total += await self._bury_lost(queue, owner, held, Loss.EARLIER_BOOT)
+        return total
+
+    async def reap(self, queues: Iterable[str], ours: str) -> int:
+        """Settle what owners hold whose lease ran out: their host is lost. Return how many jobs.
+
+        Does nothing until the back-end has answered for a whole lease.
+
+        :param ours: owners whose name starts so are left alone: it is known how each of them ends.
+        """
+        if self.reach.steady < self._reap_after:
+            return 0
+        dead: list[tuple[str, str]] = []
+        for queue in queues:
+            with self.reach.watch("owners"):
+                owners = await self.driver.owners(queue)
+            dead += [
+                (queue, owner)
+                for owner, left in owners.items()
+                if left < 0 and not owner.startswith(ours)
+            ]
+        if not dead:
+            return 0
+        await asyncio.sleep(self._second_look)
+        total = 0
+        for queue, owner in dead:
+            held = await self._retire(queue, owner, only_expired=True)
+            total += await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
+        return total
+
+    async def _bury_lost(
+        self, queue: str, owner: str, held: Sequence[Reservation], loss: Loss
+    ) -> int:
+        dossier = Dossier(worker=_worker(owner), at=time.time())
+        return await self._settle(queue, owner, [reclaim_lost(job, loss, dossier) for job in held])
+
+    async def _retire(
+        self, queue: str, owner: str, *, only_expired: bool = False
+    ) -> list[Reservation]:
+        with self.reach.watch("retire"):
+            return await self.driver.retire(queue, owner, only_expired=only_expired)
+
+    async def _settle(self, queue: str, owner: str, reclaims: Sequence[Reclaim]) -> int:
+        settled = 0
+        for start in range(0, len(reclaims), MAX_BATCH):
+            batch = reclaims[start : start + MAX_BATCH]
+            with self.reach.watch("settle"):
+                answer = await self.driver.exchange(queue, owner, [one.settlement for one in batch])
+            lost = set(answer.lost)  # another janitor was faster
+            done = [one for one in batch if one.settlement.id not in lost]
+            for one in done:
+                self._count(queue, one)
+            settled += len(done)
+        if settled:
+            reasons = Counter(one.reason for one in reclaims)
+            log.info("jobs.reclaimed", queue=queue, owner=owner, jobs=settled, **reasons)
+        return settled
+
+    def _count(self, queue: str, one: Reclaim) -> None:
+        self._reclaimed.series(queue, one.reason).value += 1
+        if one.outcome is not None:
+            self._attempts.series(queue, self._job_class(one.job), one.outcome.value).value += 1
+        if one.error is not None:
+            self._job_errors.series(queue, one.error).value += 1
+
+    # at its own pace
+
+    async def run(self, queues: Callable[[], Sequence[str]], ours: str) -> None:
+        """Promote and reap until cancelled: what a standalone worker needs beside its own lease.
+
+        :param queues: asked at each turn, so that a reload counts.
+        """
+
+        async def promote() -> None:
+            await self.promote(queues())
+
+        async def reap() -> None:
+            await self.reap(queues(), ours)
+
+        duties: list[Awaitable[None]] = [every(SAMPLE_EVERY, promote), every(REAP_EVERY, reap)]
+        await asyncio.gather(*duties)
+
+
+def _worker(owner: str) -> str:
+    try:
+        return OwnerName.parse(owner).worker
+    except ValueError:  # another program's owner
+        return owner

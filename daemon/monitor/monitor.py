@@ -1,0 +1,277 @@
+"""The monitor: what needs the back-end and is not running jobs, and the daemon's HTTP.
+
+It samples the queues, renews the leases of the workers that the master says live, buries those that
+are gone, reaps lost hosts, and shows all of it. If it dies, jobs go on and the master makes another
+one, which is told again of every burial that is not done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import structlog
+import uvloop
+
+from queued.daemon import logs
+from queued.daemon.channel import Channel, Frame
+from queued.daemon.duty import every, insist
+from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.collector import FleetCollector, Sample
+from queued.daemon.monitor.fleet import Fleet
+from queued.daemon.monitor.janitor import REAP_EVERY, RENEW_EVERY, SAMPLE_EVERY, Janitor
+from queued.daemon.monitor.reclaim import Dossier
+from queued.daemon.spec import MonitorSpec, OwnerName
+from queued.daemon.verdict import Sentence
+from queued.drivers import driver_for
+from queued.errors import DriverUnavailable
+from queued.web.app import allowed_hosts, create_app
+from queued.web.server import serve
+
+log = structlog.get_logger()
+
+REPORT_EVERY = 1.0
+CLOSING_TIME = 1.0
+LAST_BURIALS = 3.0
+"""Seconds that the burials it knows of get when the monitor is told to end."""
+
+
+def run_monitor(spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> int:
+    """Run the monitor in this process until SIGTERM, or until the master is gone.
+
+    :param listener: bound and listening; None: no HTTP.
+    :returns: the process's exit code.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group: the master decides
+    logs.configure(spec.log, {"process": "monitor"})
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(Monitor(spec, channel, listener).run())
+    except Exception:
+        log.exception("monitor.crashed")
+        return os.EX_SOFTWARE
+    return os.EX_OK
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """An owner that is gone and may still hold jobs."""
+
+    queue: str
+    sentences: Mapping[str, Sentence]
+    dossier: Dossier
+
+    @classmethod
+    def from_frame(cls, frame: Frame) -> Self:
+        worker = OwnerName.parse(frame["owner"]).worker
+        sentences = frame["sentences"].items()
+        return cls(
+            queue=frame["queue"],
+            sentences={job_id: Sentence.from_frame(one) for job_id, one in sentences},
+            dossier=Dossier.from_frame(frame["dossier"], worker=worker, at=time.time()),
+        )
+
+
+class Monitor:
+    """One life of the monitor."""
+
+    def __init__(self, spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> None:
+        self._spec = spec
+        self._channel = channel
+        self._listener = listener
+        self._metrics = Metrics()
+        self._driver = driver_for(spec.url)
+        self._janitor = Janitor(self._driver, self._metrics, spec.queues, lease=spec.lease)
+        self._fleet = Fleet()
+        max_waits = {
+            name: queue.max_wait
+            for name, queue in spec.queues.items()
+            if queue.max_wait is not None
+        }
+        self._collector = FleetCollector(self._fleet, self._janitor.reach, max_waits)
+        self._graves: dict[str, Grave] = {}
+        self._to_bury = asyncio.Event()
+        self._introduced = asyncio.Event()
+        """The master has said for the first time who lives."""
+        self._buried = asyncio.Event()
+        """Jobs were settled: among them may be suspects, which the master must hear of at once."""
+        self._stop = asyncio.Event()
+        self._reports = 0
+
+    @property
+    def _ours(self) -> str:
+        """What the names of this master's owners begin with."""
+        return f"{self._spec.install}-{self._spec.boot}-"
+
+    @property
+    def _queues(self) -> list[str]:
+        return list(self._fleet.pools if self._fleet.known else self._spec.queues)
+
+    async def run(self) -> None:
+        """Do every duty until told to end, then the burials that are left."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_reader(self._channel.fileno(), self._listen)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._serve())
+                duties = group.create_task(self._duties())
+                await self._stop.wait()
+                while not duties.done():  # a library may swallow one cancellation
+                    duties.cancel()
+                    await asyncio.wait({duties}, timeout=0.5)
+                await self._finish()
+        finally:
+            loop.remove_reader(self._channel.fileno())
+            await self._close()
+
+    async def _duties(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(REPORT_EVERY, self._report))
+            self._channel.send({"type": "ready"})
+            await insist(self._open)
+            for duty in (
+                every(SAMPLE_EVERY, self._sample, wake=self._buried),
+                every(RENEW_EVERY, self._renew, wake=self._introduced),
+                every(RENEW_EVERY, self._bury, wake=self._to_bury),
+                every(REAP_EVERY, self._reap),
+                insist(self._bury_predecessors),
+            ):
+                group.create_task(duty)
+
+    async def _finish(self) -> None:
+        """Bury whom we know to be dead, and let the master have our last counts."""
+        if self._channel.closed:
+            return
+        try:
+            async with asyncio.timeout(LAST_BURIALS):
+                if self._janitor.reach.up:
+                    await self._bury()
+        except (TimeoutError, DriverUnavailable):
+            pass
+        if self._graves:  # the next monitor is told again; else their leases run out
+            log.warning("burials.left", owners=list(self._graves))
+        await self._report()
+
+    # the master
+
+    def _listen(self) -> None:
+        introduced = self._fleet.known
+        for data in self._channel.receive_raw():
+            try:
+                frame = json.loads(data)
+            except ValueError as error:  # a snapshot is relayed as the child wrote it
+                log.warning("frame.broken", error=str(error))
+                continue
+            if frame["type"] == "gone":
+                if frame["owner"] not in self._graves:
+                    self._graves[frame["owner"]] = Grave.from_frame(frame)
+                    self._to_bury.set()
+            else:
+                self._fleet.hear(frame)
+        if self._fleet.known and not introduced:
+            self._introduced.set()
+        if self._channel.closed:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            self._stop.set()
+
+    async def _report(self) -> None:
+        """Send our own counts to the master, which keeps them should we die."""
+        self._reports += 1
+        counts = self._metrics.snapshot()
+        frame = {"type": "snapshot", "seq": self._reports, "data": counts}
+        if self._channel.send(frame, droppable=True):
+            self._fleet.own = counts
+
+    # the back-end
+
+    async def _open(self) -> None:
+        with self._janitor.reach.watch("open"):
+            await self._driver.open()
+
+    async def _close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._driver.close()
+        except TimeoutError:
+            log.warning("backend.close_timed_out")
+
+    async def _sample(self) -> None:
+        """Sample every queue, tell the master, and promote where something is scheduled."""
+        try:
+            stats = await self._janitor.sample(self._queues)
+        except DriverUnavailable:
+            self._tell_sample(up=False)
+            raise
+        self._collector.sample = Sample(time.time(), stats)
+        self._tell_sample(up=True)
+        suspects = [queue for queue, one in stats.items() if one.suspects]
+        if suspects:
+            self._channel.send({"type": "suspects", "queues": suspects}, droppable=True)
+        await self._janitor.promote([queue for queue, one in stats.items() if one.scheduled])
+
+    def _tell_sample(self, *, up: bool) -> None:
+        sample = self._collector.sample
+        queues = {queue: asdict(one) for queue, one in sample.queues.items()}
+        frame = {"type": "sample", "at": sample.at, "driver_up": up, "queues": queues}
+        self._channel.send(frame, droppable=True)
+
+    async def _renew(self) -> None:
+        await self._janitor.renew(
+            {
+                queue: [owner for owner in owners if owner not in self._graves]
+                for queue, owners in self._fleet.owners.items()
+            }
+        )
+
+    async def _bury(self) -> None:
+        while self._graves:
+            owner, grave = next(iter(self._graves.items()))
+            try:
+                settled = await self._janitor.bury(
+                    grave.queue, owner, grave.sentences, grave.dossier
+                )
+            except BaseException:
+                self._graves[owner] = self._graves.pop(owner)  # the others' turn comes first
+                raise
+            del self._graves[owner]
+            self._channel.send({"type": "settled", "owner": owner})
+            if settled:
+                self._buried.set()
+
+    async def _bury_predecessors(self) -> None:
+        await self._janitor.bury_predecessors(
+            self._spec.queues, self._spec.install, self._spec.boot
+        )
+
+    async def _reap(self) -> None:
+        await self._janitor.reap(self._queues, self._ours)
+
+    # HTTP
+
+    async def _serve(self) -> None:
+        if self._listener is None:
+            return
+        token = self._spec.http_token
+        hosts = allowed_hosts(self._spec.http_listen or "", token)
+        app = create_app(self._collector, self._unready, token=token, hosts=hosts)
+        await serve(app, self._listener, self._stop)
+
+    def _unready(self) -> list[str]:
+        reasons = []
+        reach = self._janitor.reach
+        if not reach.up:
+            reasons.append(f"backend unreachable since {reach.since:.0f} s")
+        if not self._fleet.known:
+            reasons.append("the master has not told of its pools yet")
+        reasons += [
+            f"pool {name}: no worker running ({state})" for name, state in self._fleet.idle_pools()
+        ]
+        return reasons

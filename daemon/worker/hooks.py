@@ -1,0 +1,172 @@
+"""``failed()``: run once a job's failure is stored, by this worker or by another one.
+
+The failed record says that the hook is pending before anyone runs it, so that a crash between the
+two costs a second run at most. A hook occupies one of the worker's slots: a queue whose jobs all
+fail then slows down, instead of piling up hooks without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from queued.daemon import logs
+from queued.daemon.worker.backend import Backend
+from queued.daemon.worker.exchange import retry_pauses
+from queued.daemon.worker.threads import Threads
+from queued.errors import CorruptPayload, DriverUnavailable, UnknownJob
+from queued.jobs.job import Job, has_failed_hook
+from queued.jobs.outcome import Fail as FailNow
+from queued.jobs.outcome import exception_of, trace
+from queued.jobs.payload import decode
+from queued.jobs.text import error_text
+
+log = structlog.get_logger()
+
+LIMIT = 30.0
+"""Seconds that a hook may take."""
+CLAIM = 60.0
+"""Seconds after which a claimed hook that was not finished is due again: more than ``LIMIT``."""
+FINISH_TRIES = 6
+PATIENCE = 1.0
+"""Seconds that a cancelled hook has to end."""
+
+
+class Hooks:
+    """The hooks that this worker runs.
+
+    :param ended: called whenever a slot comes free.
+    :param limit: seconds that a hook may take.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        threads: Threads,
+        ended: Callable[[], None],
+        limit: float = LIMIT,
+    ) -> None:
+        self._backend = backend
+        self._threads = threads
+        self._ended = ended
+        self._limit = limit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming = False
+        self.stuck = 0
+        """Hooks that did not end when their time was up: this worker should be replaced."""
+
+    @property
+    def active(self) -> int:
+        """How many slots hooks occupy."""
+        return len(self._tasks)
+
+    def run(self, job: Job, error: BaseException) -> None:
+        """Run the hook of a job that has just failed here."""
+        self._spawn(self._run(job, _as_exception(error)))
+
+    def claim(self) -> None:
+        """Run a hook that is due and that no worker has run; one at a time."""
+        if not self._claiming:
+            self._claiming = True
+            self._spawn(self._claim())
+
+    def cancel(self) -> None:
+        """Leave the hooks that run: they stay pending, and another worker will run them."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("hook.broken", exc_info=error)
+        self._ended()
+
+    async def _claim(self) -> None:
+        try:
+            failed = await self._backend.claim_hook(CLAIM)
+        except DriverUnavailable:
+            return
+        finally:
+            self._claiming = False
+        if failed is None:
+            return
+        logs.JOB_ID.set(failed.id)
+        try:
+            job = decode(failed.payload)
+        except (UnknownJob, CorruptPayload) as error:
+            # Perhaps a worker of newer code knows it: it stays pending, and is due again.
+            log.warning("hook.impossible", error=error_text(error))
+            return
+        job.job_id = failed.id
+        job.attempts = failed.counts.runs
+        await self._run(job, exception_of(failed.record))
+
+    async def _run(self, job: Job, error: Exception) -> None:
+        assert job.job_id is not None
+        logs.JOB_ID.set(job.job_id)
+        logs.JOB.set(type(job).__queued__.name)
+        logs.ATTEMPT.set(job.attempts)
+        if has_failed_hook(type(job)):
+            await self._call_in_time(job, error)
+        await self._finish(job.job_id)
+
+    async def _call_in_time(self, job: Job, error: Exception) -> None:
+        plain = not inspect.iscoroutinefunction(job.failed)
+        call = asyncio.get_running_loop().create_task(self._call(job, error, plain=plain))
+        try:
+            done, _ = await asyncio.wait({call}, timeout=self._limit)
+        finally:
+            call.cancel()
+        if done:
+            raised = call.result()
+            if raised is not None:
+                log.error("hook.failed", error=error_text(raised), exception=trace(raised))
+            return
+        log.error("hook.timed_out", limit=self._limit)
+        await asyncio.wait({call}, timeout=PATIENCE)
+        if plain or not call.done():
+            self.stuck += 1
+
+    async def _call(self, job: Job, error: Exception, *, plain: bool) -> BaseException | None:
+        """Return what the hook raises, whatever it is: none of it may end the loop."""
+        try:
+            if plain:
+                result, raised = await self._threads.call(job.failed, error)
+                if raised is not None:
+                    return raised
+                if inspect.isawaitable(result):
+                    await result
+            else:
+                await job.failed(error)
+        except BaseException as raised:  # noqa: BLE001
+            return raised
+        return None
+
+    async def _finish(self, job_id: str) -> None:
+        pauses = retry_pauses()
+        for _ in range(FINISH_TRIES):
+            try:
+                await self._backend.finish_hook(job_id)
+            except DriverUnavailable:
+                await asyncio.sleep(pauses())
+            else:
+                return
+        log.warning("hook.not_noted")  # it will run once more
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """``failed()`` is promised an Exception, and a job may have ended by SystemExit."""
+    if isinstance(error, Exception):
+        return error
+    wrapped = FailNow(error_text(error))
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,94 @@
+"""Decides on the runs that did not just succeed, and says so in the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import structlog
+
+from queued.daemon.worker.meters import WorkerMeters
+from queued.daemon.worker.run import Interrupt, Run
+from queued.drivers.base import Charge, Fail, Release
+from queued.errors import CorruptPayload, JobTimeout, UnknownJob
+from queued.jobs.limits import Limits
+from queued.jobs.outcome import Fail as FailNow
+from queued.jobs.outcome import Outcome, decide, note, trace
+from queued.jobs.outcome import Retry as RetryLater
+from queued.units import format_duration
+
+log = structlog.get_logger()
+
+_NO_LIMITS = Limits()
+
+
+class Judge:
+    """Gives a run its settlement.
+
+    :param worker: what people read in notes and records, such as ``emails/2``.
+    """
+
+    def __init__(self, worker: str, meters: WorkerMeters) -> None:
+        self._worker = worker
+        self._meters = meters
+
+    def judge(self, run: Run, error: BaseException | None, now: float) -> Outcome:
+        """Settle a run that raised ``error``, or that was interrupted; ``now`` is monotonic."""
+        if run.interrupt is Interrupt.RELEASE:
+            return self._release(run)
+        timed_out = run.interrupt is Interrupt.TIMEOUT
+        if timed_out and not isinstance(error, FailNow):
+            error = _timeout(run, error)
+        assert error is not None
+        decision = decide(
+            run.reservation,
+            error,
+            run.plan.limits if run.plan else _NO_LIMITS,
+            worker=self._worker,
+            hook=run.plan is not None and run.plan.hook,
+            now=time.time(),
+            timed_out=timed_out,
+        )
+        run.settlement = decision.settlement
+        final = isinstance(decision.settlement, Fail)
+        if isinstance(decision.settlement, Fail) and decision.settlement.hook is not None:
+            run.error = error
+        if not isinstance(error, RetryLater):  # it asked for it: no error
+            self._meters.error(error).value += 1
+        seconds = round(now - run.started, 6)
+        fields = {"message": decision.message, "error": decision.error, "seconds": seconds}
+        if not isinstance(error, RetryLater | UnknownJob | CorruptPayload):
+            fields["exception"] = trace(error)
+        emit = log.error if final else log.warning
+        emit(f"job.{decision.outcome}", final=final, **_names(run), **fields)
+        return decision.outcome
+
+    def _release(self, run: Run) -> Outcome:
+        reservation = run.reservation
+        if not run.started:
+            run.settlement = Release(reservation.id, reservation.fence, Charge.NONE)
+            return Outcome.RELEASED
+        text = note(
+            Outcome.RELEASED,
+            at=time.time(),
+            error="handed back: its worker had to end",
+            worker=self._worker,
+            run=reservation.counts.runs + 1,
+        )
+        run.settlement = Release(reservation.id, reservation.fence, Charge.RELEASE, text)
+        log.info("job.released", **_names(run))
+        return Outcome.RELEASED
+
+
+def _timeout(run: Run, error: BaseException | None) -> JobTimeout:
+    assert run.plan is not None
+    _, _, short = run.plan.name.rpartition(".")
+    limit = format_duration(run.plan.timeout)
+    timeout = JobTimeout(f"{short} ran longer than its timeout of {limit}")
+    timeout.__cause__ = error  # its traceback says where the job was
+    return timeout
+
+
+def _names(run: Run) -> dict[str, Any]:
+    # Named again, since a run that is given up on is judged outside of its own context.
+    return {"job_id": run.reservation.id, "job": run.plan.name if run.plan else None}

@@ -1,0 +1,116 @@
+"""One run of a job: the value that passes from the reservation to the settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Self
+
+from queued.daemon.worker.meters import ClassMeters
+from queued.drivers.base import Reservation, Settlement
+from queued.errors import JobDefinitionError, UnknownJob
+from queued.jobs import registry
+from queued.jobs.job import Job, has_failed_hook
+from queued.jobs.limits import Limits
+from queued.jobs.payload import decode, job_name, prepare
+
+
+class Interrupt(Enum):
+    """Why we end a run that does not end by itself."""
+
+    TIMEOUT = "timeout"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What holds for every run of one job class on this worker."""
+
+    name: str
+    limits: Limits
+    timeout: float
+    """Seconds; 0: none."""
+    plain: bool
+    """``handle`` is a plain function: it runs in a thread."""
+    load: Callable[[bytes], Job]
+    """Makes a fresh instance of a payload's body."""
+    hook: bool
+    """The class has a ``failed()`` of its own."""
+    meters: ClassMeters
+    fixed_delay: float | None
+    """Seconds before each further run, where they are always the same."""
+
+    @classmethod
+    def make(cls, job: type[Job], limits: Limits, meters: ClassMeters) -> Self:
+        backoff = limits.backoff
+        fixed = len(backoff.steps) == 1 and backoff.factor == 1.0 and not backoff.jitter
+        return cls(
+            name=job.__queued__.name,
+            limits=limits,
+            timeout=limits.timeout or 0.0,
+            plain=not inspect.iscoroutinefunction(job.handle),
+            load=prepare(job).load,
+            hook=has_failed_hook(job),
+            meters=meters,
+            fixed_delay=limits.delay(1) if fixed else None,
+        )
+
+    def retry_in(self, tries: int) -> float:
+        """Return the seconds before the run that follows ``tries`` charged tries."""
+        return self.limits.delay(tries) if self.fixed_delay is None else self.fixed_delay
+
+
+def job_class(payload: bytes) -> type[Job]:
+    """Return the class that a payload names, ready for decoding.
+
+    :raises UnknownJob: it is not registered, or cannot be used.
+    :raises CorruptPayload: the payload names none.
+    """
+    name = job_name(payload)
+    if name is None:
+        return type(decode(payload))  # it says what is wrong
+    cls = registry.lookup(name)
+    try:
+        prepare(cls)
+    except JobDefinitionError as error:
+        raise UnknownJob(f"{name} is registered, but cannot be used: {error}") from error
+    return cls
+
+
+class Run:
+    """One reservation on its way through a worker. Times are monotonic seconds; 0: not yet."""
+
+    __slots__ = (
+        "deadline",
+        "error",
+        "in_thread",
+        "interrupt",
+        "interrupted_at",
+        "job",
+        "plan",
+        "reservation",
+        "settlement",
+        "slot",
+        "started",
+        "task",
+    )
+
+    def __init__(self, reservation: Reservation) -> None:
+        self.reservation = reservation
+        self.slot = -1
+        """Its slot on the scoreboard; -1: it was never begun."""
+        self.task: asyncio.Task[None] | None = None
+        self.job: Job | None = None
+        self.plan: Plan | None = None
+        self.started = 0.0
+        self.deadline = 0.0
+        self.in_thread = False
+        self.interrupt: Interrupt | None = None
+        self.interrupted_at = 0.0
+        self.settlement: Settlement | None = None
+        """What becomes of the job; None: it still runs."""
+        self.error: BaseException | None = None
+        """What ``failed()`` gets, where the settlement fails the job."""

@@ -1,0 +1,311 @@
+"""A worker: reserves the jobs of one queue, runs them, settles them.
+
+The loop is one exchange at a time. While it is under way jobs run and end; the next one settles
+all that ended and asks for as many jobs as there are free slots. With nothing to do it waits for a
+push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from queued.daemon import logs
+from queued.daemon.channel import Channel
+from queued.daemon.duty import every
+from queued.daemon.metrics import Metrics
+from queued.daemon.reach import Reach
+from queued.daemon.scoreboard import Scoreboard
+from queued.daemon.spec import WorkerSpec
+from queued.daemon.worker.backend import Backend
+from queued.daemon.worker.exchange import Answer, Exchanger, retry_pauses
+from queued.daemon.worker.executor import Executor
+from queued.daemon.worker.hooks import Hooks
+from queued.daemon.worker.lifecycle import Lifecycle, Phase
+from queued.daemon.worker.link import Link
+from queued.daemon.worker.listener import Listener
+from queued.daemon.worker.meters import WorkerMeters
+from queued.daemon.worker.process import live
+from queued.daemon.worker.run import Interrupt, Run
+from queued.daemon.worker.sleeper import Sleeper
+from queued.daemon.worker.sweep import Sweep, enforce_deadlines, resident_memory
+from queued.daemon.worker.threads import Threads
+from queued.drivers import driver_for
+from queued.drivers.base import Driver, Exchange, Lane
+from queued.errors import DriverUnavailable, OwnerLost
+
+log = structlog.get_logger()
+
+LEASE = 30.0
+"""Seconds that a worker's jobs stay its own while nobody hears of it."""
+RENEW_EVERY = 20.0
+"""Seconds; the monitor renews more often, and this is for when there is none."""
+SHORTEST_SLEEP = 0.05
+"""Seconds that an idle worker waits in any case: ``sleep: 0`` must not spin."""
+SOONEST_DUE = 0.005
+"""Seconds that are waited for a job which is about to become due."""
+CLOSING_TIME = 1.0
+"""Seconds that the driver has to close its connections."""
+
+
+class Worker:
+    """One incarnation of a worker. ``run`` is its life, ``life`` says when that ends."""
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        driver: Driver,
+        channel: Channel | None = None,
+        board: Scoreboard | None = None,
+    ) -> None:
+        self.spec = spec
+        self.metrics = Metrics()
+        self.life = Lifecycle(spec.shutdown_grace, self._entered)
+        self.exit_code = 0
+        self._meters = WorkerMeters(self.metrics, spec.pool, spec.pool)
+        self._reach = Reach(driver.name, self.metrics)
+        self._backend = Backend(driver, spec.pool, spec.owner, LEASE, self._reach)
+        self._exchanger = Exchanger(self._backend, self._meters, self._nap)
+        self._threads = Threads(spec.concurrency)
+        self._executor = Executor(
+            spec, self._meters, self._threads, ended=self._ended, broken=self._break, board=board
+        )
+        self._hooks = Hooks(self._backend, self._threads, self._hook_ended)
+        self._sleeper = Sleeper()
+        self._sleep = max(spec.sleep, SHORTEST_SLEEP)
+        self._listener = Listener(self._backend, self._sleep, self._sleeper.wake)
+        self._link = Link(channel, self.life.quiet, self._orphaned) if channel else None
+        self._board = board
+        self._taken = 0
+        self._overrunning: Sequence[Run] = ()
+        self._begun = self._next_second = time.monotonic()
+        self._serving: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
+        self._fault: BaseException | None = None
+
+    # its life
+
+    async def run(self) -> int:
+        """Serve until told to end, or until a limit of the spec is reached; return the exit code.
+
+        :raises Exception: a fault of ours. What was held is reclaimed from outside.
+        """
+        loop = asyncio.get_running_loop()
+        if self._link is not None:
+            self._link.open()
+        sweep = Sweep(self._sweep, self._meters.lag, self._break)
+        self._serving = loop.create_task(self._serve())
+        try:
+            await asyncio.wait({self._serving})
+            if self._fault is not None:
+                raise self._fault
+            if not self._serving.cancelled():
+                self._serving.result()
+        finally:
+            sweep.stop()
+            await self._close()
+        return self.exit_code
+
+    def _duties(self) -> list[Coroutine[Any, Any, None]]:
+        """What is done beside the loop, for as long as the back-end is open."""
+        return [every(RENEW_EVERY, self._renew)]
+
+    async def _renew(self) -> None:
+        if not await self._backend.renew() and self.life.phase < Phase.HANDING_BACK:
+            log.error("owner.lost", owner=self.spec.owner)
+            self.life.hand_back("owner_lost")
+
+    async def _close(self) -> None:
+        self._hooks.cancel()
+        self._listener.ignore()
+        self._threads.close()
+        for task in self._chores:
+            task.cancel()
+        if self._chores:
+            await asyncio.wait(self._chores, timeout=CLOSING_TIME)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_TIME):
+                await self._backend.driver.close()
+        if self._link is not None:
+            self._executor.measure(time.monotonic())
+            self._link.report(self.metrics, droppable=False)
+            await self._link.close(self.life.reason)
+
+    async def _serve(self) -> None:
+        structlog.contextvars.bind_contextvars(queue=self.spec.pool)  # jobs inherit it
+        try:
+            await self._open()
+            sleep = await self._turn()
+            while not self._finished():
+                await self._idle(sleep)
+                sleep = await self._turn()
+        except OwnerLost as error:
+            log.error("owner.lost", owner=self.spec.owner, error=str(error))  # noqa: TRY400
+            self.life.hand_back("owner_lost")
+            while self._executor.running:
+                await self._sleeper.sleep()
+
+    async def _open(self) -> None:
+        pauses = retry_pauses()
+        while not self.life.ending:
+            try:
+                await self._backend.open()
+            except DriverUnavailable:
+                await self._nap(pauses())
+            else:
+                create_task = asyncio.get_running_loop().create_task
+                self._chores = [create_task(duty) for duty in self._duties()]
+                return
+
+    def _finished(self) -> bool:
+        if self._executor.running or self._exchanger.outbox:
+            return False
+        if self.life.phase is Phase.LEAVING:
+            return self._hooks.active == 0 or self._hooks.stuck > 0
+        return self.life.phase is Phase.HANDING_BACK
+
+    # one turn of the loop
+
+    async def _turn(self) -> float | None:
+        """Settle what ended, reserve what fits, start it.
+
+        Return for how many seconds to wait for a push; None: for none, no slot is free.
+        """
+        want, lane = self._wanted()
+        if not want and not self._exchanger.outbox:
+            return None
+        answer = await self._exchanger.exchange(want, lane)
+        self._store(answer)
+        self._take(answer.exchange, lane)
+        if answer.exchange.hooks_due and self._wanted()[0]:
+            self._hooks.claim()
+        if len(answer.exchange.jobs) >= want:
+            return None
+        due = answer.exchange.next_due
+        return self._sleep if due is None else min(self._sleep, max(due, SOONEST_DUE))
+
+    @property
+    def _reserving(self) -> bool:
+        return self.life.phase is Phase.SERVING and not self._overrunning
+
+    def _wanted(self) -> tuple[int, Lane]:
+        """Return how many jobs to ask for, and in which lane."""
+        if not self._reserving:
+            return 0, self.spec.lane
+        want = self.spec.concurrency - len(self._executor.running) - self._hooks.active
+        if self.spec.max_jobs is not None:
+            want = min(want, self.spec.max_jobs - self._taken)
+        return max(want, 0), self.spec.lane
+
+    def _store(self, answer: Answer) -> None:
+        for run in answer.settled:
+            self._executor.stored(run)
+            if run.error is not None and run.job and run.reservation.id not in answer.lost:
+                self._hooks.run(run.job, run.error)
+
+    def _take(self, answer: Exchange, lane: Lane) -> None:
+        """Start what was reserved in ``lane``."""
+        if not self._reserving:  # that has changed while the call was under way
+            self._executor.refuse(answer.jobs)
+            return
+        self._executor.start(answer.jobs)
+        self._taken += len(answer.jobs)
+        if self.spec.max_jobs is not None and self._taken >= self.spec.max_jobs:
+            self.life.leave("max_jobs")
+        if lane is self.spec.lane is Lane.SOLO and not self._executor.running:
+            self.life.leave("empty")
+
+    async def _idle(self, seconds: float | None) -> None:
+        """Wait until something happens: a run ends, a push, an order, or ``seconds`` pass."""
+        if seconds is None or not self._reserving:
+            self._listener.ignore()
+        elif not self.spec.polling:
+            self._listener.listen()
+        await self._sleeper.sleep(seconds)
+        if self._listener.woken() and not self._wanted()[0]:
+            with suppress(DriverUnavailable):
+                await self._backend.wake()  # for another worker: this one has no room
+
+    async def _nap(self, seconds: float) -> None:
+        """Wait while the back-end is away; a change of phase ends it."""
+        phase, until = self.life.phase, time.monotonic() + seconds
+        while self.life.phase is phase and (left := until - time.monotonic()) > 0:
+            await self._sleeper.sleep(left)
+
+    # what it is told
+
+    def _entered(self, phase: Phase) -> None:
+        if phase is Phase.HANDING_BACK:
+            now = time.monotonic()
+            for run in tuple(self._executor.running):
+                self._executor.interrupt(run, Interrupt.RELEASE, now)
+            self._hooks.cancel()
+        self._sleeper.wake()
+
+    def _ended(self, run: Run) -> None:
+        self._exchanger.outbox.append(run)
+        self._sleeper.wake()
+
+    def _hook_ended(self) -> None:
+        if self._hooks.stuck:
+            self.life.leave("stuck_hook")
+        self._sleeper.wake()
+
+    def _orphaned(self) -> None:
+        self.life.hand_back("orphaned")
+
+    def _break(self, error: BaseException) -> None:
+        self._fault = self._fault or error
+        if self._serving is not None:
+            self._serving.cancel()
+
+    # what depends on time
+
+    def _sweep(self, now: float) -> None:
+        if self._board is not None:
+            self._board.beat(now)
+        self._overran(enforce_deadlines(self._executor, now), now)
+        self.life.tick(now)
+        if now >= self.life.abandon_at:
+            for run in tuple(self._executor.running):
+                self._executor.abandon(run)
+        if now >= self.life.give_up_at and self._serving is not None:
+            log.warning("jobs.not_handed_back")
+            self._serving.cancel()
+        if now >= self._next_second:
+            self._next_second = now + 1.0
+            self._check_limits(now)
+            if self._link is not None:
+                self._executor.measure(now)
+                self._link.report(self.metrics)
+
+    def _overran(self, overrunning: Sequence[Run], now: float) -> None:  # noqa: ARG002 - below
+        """Start no more jobs beside one that does not end: its master will kill this worker."""
+        if self._overrunning and not overrunning:
+            self._sleeper.wake()
+        self._overrunning = overrunning
+
+    def _check_limits(self, now: float) -> None:
+        spec = self.spec
+        if spec.max_time is not None and now - self._begun >= spec.max_time:
+            self.life.leave("max_time")
+        if spec.max_memory is not None and resident_memory() >= spec.max_memory:
+            self.life.leave("max_memory")
+
+
+def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
+    """Be a worker of a master: the life of a process forked for it. Return its exit code.
+
+    Threads of jobs that do not end may be left, so the caller ends the process by ``os._exit``.
+    """
+    os.environ.update(spec.env)
+    if spec.nice:
+        os.nice(spec.nice)
+    logs.configure(spec.log, {"worker": spec.worker})
+    return live(Worker(spec, driver_for(spec.url), channel, board), channel)

@@ -1,0 +1,57 @@
+"""One thread that runs what a loop hands it, in order: a connection's own.
+
+Not an executor: those refuse work once the main thread has ended, while handlers at exit and
+threads that outlive it may still push jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_Call = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
+
+
+class OwnThread:
+    """Started at once; ends with the program, or after ``end`` when all before it is done."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def call(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """Run ``function`` after all before it; cancelled, it still runs to its end, unheard."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._calls.put((loop, future, function))
+        return future
+
+    def end(self) -> None:
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            loop, future, function = call
+            result, error = None, None
+            try:
+                result = function()
+            except BaseException as caught:  # noqa: BLE001 - the caller's, whatever it is
+                error = caught
+            with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
+                loop.call_soon_threadsafe(_answer, future, result, error)
+            del call, future, function, result, error  # keep nothing alive while waiting
+
+
+def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():  # cancelled
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
