@@ -81,11 +81,7 @@ def _processors(style: str, context: Mapping[str, str], fd: int) -> list[Process
     render: Processor = structlog.processors.JSONRenderer(json.dumps)
     if console:
         stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)
-        render = structlog.dev.ConsoleRenderer(
-            colors=os.isatty(fd) and "NO_COLOR" not in os.environ,
-            exception_formatter=structlog.dev.plain_traceback,
-            sort_keys=False,
-        )
+        render = _console_renderer(colors=os.isatty(fd) and "NO_COLOR" not in os.environ)
 
     def add_process(_: Any, __: str, event: EventDict) -> EventDict:
         return {**context, **event}
@@ -96,9 +92,73 @@ def _processors(style: str, context: Mapping[str, str], fd: int) -> list[Process
         structlog.processors.add_log_level,
         stamp,
         structlog.processors.format_exc_info,
-        _clean_for_console if console else _clean_for_json,
+        *((_for_people, _clean_for_console) if console else (_clean_for_json,)),
         render,
     ]
+
+
+_LEVELS = {"warning": "warn", "critical": "fatal"}
+_SAID = ("error", "final", "job", "seconds")
+"""What a line's ``message`` says already."""
+
+
+def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
+    """Say each thing once: a terminal has no room for what JSON and `queued job ID` have.
+
+    A run that is tried again shows its error without the traceback, which the last one has.
+    """
+    event["where"] = event.pop("worker", None) or event.pop("process", "")
+    event.pop("queue", None)  # the worker's name says it
+    job_id = event.pop("job_id", None)
+    attempt = event.pop("attempt", 1)
+    if "message" in event:
+        for name in _SAID:
+            event.pop(name, None)
+        if event["level"] == "warning":
+            event.pop("exception", None)
+            return event
+    elif "job" in event:
+        event["job"] = str(event["job"]).rpartition(".")[2]
+        if attempt != 1:
+            event["attempt"] = attempt
+        return event
+    if job_id is not None:
+        event["job_id"] = job_id
+    return event
+
+
+def _console_renderer(*, colors: bool) -> Processor:
+    """Return structlog's renderer: time, level, event, worker and message in columns."""
+    dev = structlog.dev
+    reset, dim, bright, cyan, magenta = (
+        (dev.RESET_ALL, dev.DIM, dev.BRIGHT, dev.CYAN, dev.MAGENTA) if colors else ("",) * 5
+    )
+
+    def plain(style: str, width: int = 0) -> dev.KeyValueColumnFormatter:
+        return dev.KeyValueColumnFormatter(None, style, reset, str, width=width)
+
+    def level(key: str, value: object) -> str:  # noqa: ARG001 - structlog's signature
+        name = str(value)
+        style = dev.ConsoleRenderer.get_default_level_styles(colors)[name]
+        return f"{style}{_LEVELS.get(name, name):<5}{reset}"
+
+    def short(value: object) -> str:
+        text = str(value)
+        return repr(text) if " " in text else text
+
+    rest = dev.KeyValueColumnFormatter(cyan, magenta, reset, short)
+    return dev.ConsoleRenderer(
+        columns=[
+            dev.Column("timestamp", plain(dim)),
+            dev.Column("level", level),
+            dev.Column("event", plain(bright, 17)),
+            dev.Column("where", plain(cyan, 14)),
+            dev.Column("message", plain("")),
+            dev.Column("", rest),
+        ],
+        exception_formatter=dev.plain_traceback,
+        sort_keys=False,
+    )
 
 
 def _clean_for_json(_: Any, __: str, event: EventDict) -> EventDict:
