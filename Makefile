@@ -40,9 +40,9 @@ lint: $(VENV)/.dev ## ruff, checks and format
 # mypy does not follow the editable install's finder, so it is shown the package as a tree of links.
 types: $(VENV)/.dev ## mypy --strict over every module
 	@rm -rf .types && mkdir -p .types/queued
-	@ln -s ../../queued/* .types/queued/
+	@for path in queued/*; do ln -s ../../$$path .types/$$path; done
 	@for folder in config daemon drivers jobs web; do ln -s ../../$$folder .types/queued/$$folder; done
-	MYPYPATH=.types $(BIN)/mypy --strict -p queued $(foreach d,config daemon drivers jobs web,-p queued.$(d))
+	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
 	$(BIN)/python -m pytest $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
@@ -55,7 +55,7 @@ build: $(VENV)/.dev ## wheel and sdist in dist/
 
 docs: $(VENV)/.dev ## the documentation in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove what the targets above made
 	rm -rf .venv .venv-* .types build dist site *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache queued.db*

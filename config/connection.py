@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from queued.drivers import known_schemes
+from queued.drivers import NOT_YET, known_schemes
 from queued.environment import DEFAULT_CONNECTION, connection_from, normalise
 from queued.errors import ConfigError
 
@@ -44,19 +44,12 @@ def _checked(url: str, where: str, folder: Path | None = None) -> str:
     return url
 
 
-_NOT_YET = {
-    "redis+sentinel": "redis://",
-    "redis+cluster": "redis://",
-    "postgresql": "sqlite:/// or redis://",
-}
-
-
 def _check(url: str) -> None:
     """Refuse what no daemon can use, without importing the driver: the master stays small."""
     scheme = url.partition("://")[0]
-    known = [name for name in known_schemes() if name not in {"memory", *_NOT_YET}]
-    if scheme in _NOT_YET:
-        raise ConfigError([f"{scheme}:// is not supported yet; use {_NOT_YET[scheme]}"])
+    known = [name for name in known_schemes() if name != "memory"]
+    if scheme in NOT_YET:
+        raise ConfigError([f"{scheme}:// is not supported yet; use {NOT_YET[scheme]}"])
     if scheme not in known and scheme != "memory":
         near = get_close_matches(scheme, known, n=1)
         hint = f'; did you mean "{near[0]}://"?' if near else f"; known are {', '.join(known)}"

@@ -44,7 +44,7 @@ _SECRET_QUOTED = re.compile(
 )
 _SECRET_PLAIN = re.compile(rf"({_NAMES}[\w-]*=)[^\s&,;'\"()]+", re.IGNORECASE)
 _SECRET_HEADER = re.compile(r"(authorization:\s*(?:\w+\s+)?)[^\s'\"]+", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)([^\s:@/?#'\"]*):([^\s?#'\"]*)@")
+_USERINFO = re.compile(r"(?<=://)([^\s:@/?#'\"]*):([^\s'\"]*)@")
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")

@@ -41,6 +41,9 @@ class SlotState(IntEnum):
     FINISHED_ERROR = 3
 
 
+_STATES = {state.value: state for state in SlotState}
+
+
 class Slot(NamedTuple):
     """One occupied slot as read. Times are this machine's monotonic seconds."""
 
@@ -212,7 +215,7 @@ class Scoreboard:
             return Slot(
                 index,
                 generation,
-                SlotState(state),
+                _STATES.get(state, SlotState.RUNNING),  # the user's code can write here, too
                 _text(job_id),
                 _text(job),
                 fence,

@@ -13,6 +13,11 @@ from typing import Any, Self
 from queued.drivers.states import Lane
 
 
+def worker_name(pool: str, index: int, lane: Lane = Lane.NORMAL) -> str:
+    """Return what people read: ``emails/2``; ``emails/solo`` for the temporary worker."""
+    return f"{pool}/{'solo' if lane is Lane.SOLO else index}"
+
+
 @dataclass(frozen=True, slots=True)
 class OwnerName:
     """The parts of an owner's name: one incarnation of one worker process.
@@ -31,8 +36,7 @@ class OwnerName:
 
     @property
     def worker(self) -> str:
-        """What people read: ``emails/2``."""
-        return f"{self.pool}/{self.index}"
+        return worker_name(self.pool, self.index)
 
     @classmethod
     def parse(cls, owner: str) -> Self:
@@ -105,8 +109,7 @@ class WorkerSpec:
 
     @property
     def worker(self) -> str:
-        """What people read: ``emails/2``."""
-        return f"{self.pool}/{self.index}"
+        return worker_name(self.pool, self.index, self.lane)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 
 from queued.drivers.base import Driver
 from queued.errors import ConfigError
 
-__all__ = ["DriverFactory", "driver_for", "known_schemes", "register_driver"]
+__all__ = ["NOT_YET", "DriverFactory", "driver_for", "known_schemes", "register_driver"]
 
 DriverFactory = Callable[[str], Driver]
 """Makes a driver from its URL. It connects nowhere: ``Driver.open`` does."""
@@ -27,10 +26,14 @@ _BUILT_IN = {
     "rediss": "queued.drivers.redis:RedisDriver",
     "unix": "queued.drivers.redis:RedisDriver",
     "sqlite": "queued.drivers.sql:SqlDriver",
-    "postgresql": "queued.drivers.sql:SqlDriver",
     "memory": "queued.drivers.memory:MemoryDriver",
 }
-_NOT_YET = ("redis+sentinel", "redis+cluster")
+NOT_YET = {
+    "redis+sentinel": "redis://",
+    "redis+cluster": "redis://",
+    "postgresql": "sqlite:/// or redis://",
+}
+"""Schemes of a later version, and what to use until then."""
 
 _registered: dict[str, DriverFactory] = {}
 
@@ -45,8 +48,7 @@ def register_driver(scheme: str, factory: DriverFactory) -> None:
 
 def known_schemes() -> list[str]:
     """Return every scheme that ``driver_for`` takes, sorted."""
-    installed = {entry.name.lower() for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    return sorted({*_registered, *installed, *_BUILT_IN})
+    return sorted({*_registered, *_entry_points(), *_BUILT_IN})
 
 
 def driver_for(url: str) -> Driver:
@@ -68,17 +70,25 @@ def driver_for(url: str) -> Driver:
 def _factory(scheme: str) -> DriverFactory:
     if scheme in _registered:
         return _registered[scheme]
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
-        if entry.name.lower() == scheme:
-            return _imported(scheme, entry.value)
+    installed = _entry_points()
+    if scheme in installed:
+        return _imported(scheme, installed[scheme])
     if scheme in _BUILT_IN:
         return _imported(scheme, _BUILT_IN[scheme])
-    if scheme in _NOT_YET:
-        raise ConfigError([f"connection: {scheme}:// is not supported yet; use redis://"])
+    if scheme in NOT_YET:
+        instead = NOT_YET[scheme]
+        raise ConfigError([f"connection: {scheme}:// is not supported yet; use {instead}"])
     known = known_schemes()
     near = get_close_matches(scheme, known, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"
     raise ConfigError([f'connection: no driver for "{scheme}://"{hint}'])
+
+
+def _entry_points() -> dict[str, str]:
+    """Return the factories that installed packages offer, by scheme."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 30 ms that few programs need
+
+    return {entry.name.lower(): entry.value for entry in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def _imported(scheme: str, value: str) -> DriverFactory:

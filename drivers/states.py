@@ -11,8 +11,8 @@
     forget    failed    → -                    an operator's verb
     cancel    ready, scheduled → -             an operator's verb
 
-reclaim and reap are no verbs of their own: a dead owner is *retired* (it can reserve and settle no
-more) and what it held is settled by the verbs above.
+reclaim and reap are no verbs of their own: a dead owner is *retired* (it can reserve no more) and
+what it held is settled by the verbs above.
 """
 
 from __future__ import annotations

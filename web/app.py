@@ -1,13 +1,15 @@
-"""The daemon's HTTP site: ``/metrics``, ``/healthz``, ``/readyz`` and a page that names them.
+"""The daemon's HTTP site: ``/metrics``, ``/healthz``, ``/readyz`` and a page for people.
 
-It knows nothing of the daemon but a collector of metrics and a function that says what is wrong;
-no request ever touches the back-end.
+It knows nothing of the daemon but a collector of metrics, a function that says what is wrong and
+one that tells what the page shows; no request ever touches the back-end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from pathlib import Path
 
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
@@ -16,30 +18,19 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from queued.version import __version__
 from queued.web.exposition import Exposition
 from queued.web.guard import LOOPBACK_HOSTS, Guard
+from queued.web.overview import Overview
+from queued.web.page import render
 
-HOME = f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>queued</title></head>
-<body>
-<h1>queued {__version__}</h1>
-<p>A daemon that runs background jobs. Its workers are configured in queue.yaml.</p>
-<ul>
-<li><a href="/metrics">/metrics</a>: backlog, latency and failures, for Prometheus</li>
-<li><a href="/healthz">/healthz</a>: the daemon lives</li>
-<li><a href="/readyz">/readyz</a>: the back-end answers and every pool runs</li>
-</ul>
-<p>On the command line: <code>queued status</code>.</p>
-</body>
-</html>
-"""
+STATIC = Path(__file__).with_name("static")
+TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def create_app(
     collector: Collector,
     unready: Callable[[], Sequence[str]],
+    overview: Callable[[], Overview],
     *,
     token: str | None = None,
     hosts: AbstractSet[str] | None = LOOPBACK_HOSTS,
@@ -47,10 +38,14 @@ def create_app(
     """Make the site.
 
     :param unready: returns the reasons why the daemon is not ready, one sentence each.
+    :param overview: returns what the page at ``/`` shows.
     :param token: asked for everywhere but on ``/healthz``.
     :param hosts: the names that a ``Host`` header may have; see ``allowed_hosts``.
     """
     exposition = Exposition(collector)
+
+    def home(_: Request) -> Response:
+        return HTMLResponse(render(overview(), unready(), time.time()))
 
     def metrics(request: Request) -> Response:
         page = exposition.render(request.headers.get("accept", ""))
@@ -68,10 +63,11 @@ def create_app(
 
     return Starlette(
         routes=[
-            Route("/", _inline(lambda _: HTMLResponse(HOME))),
+            Route("/", _inline(home)),
             Route("/metrics", _inline(metrics)),
             Route("/healthz", _inline(lambda _: JSONResponse({"status": "ok"}))),
             Route("/readyz", _inline(readyz)),
+            *_static(),
         ],
         middleware=[Middleware(Guard, token=token, hosts=hosts)],
     )
@@ -92,3 +88,16 @@ def _inline(page: Callable[[Request], Response]) -> Callable[[Request], object]:
         return page(request)
 
     return endpoint
+
+
+def _static() -> Iterator[Route]:
+    """Yield a route for each file of the page: they are few and small, so they stay in memory."""
+    for file in sorted(STATIC.iterdir()):
+        if file.suffix in TYPES:
+            yield Route(
+                f"/static/{file.name}", _inline(_file(file.read_bytes(), TYPES[file.suffix]))
+            )
+
+
+def _file(content: bytes, media_type: str) -> Callable[[Request], Response]:
+    return lambda _: Response(content, media_type=media_type)

@@ -75,15 +75,17 @@ class Births:
         return self._try(lambda: self._fork_monitor(pool, index, lane))
 
     def _try(self, make: Callable[[], Child]) -> Child | None:
-        now = time.monotonic()
-        if now < self._not_before:
+        if time.monotonic() < self._not_before:
             return None
         try:
             return make()
         except OSError as error:
-            self._not_before = now + BREATHER
-            log.error("child.not_forked", error=str(error), next=f"tried again in {BREATHER:g} s")  # noqa: TRY400
+            self._take_a_breath(str(error))
             return None
+
+    def _take_a_breath(self, error: str) -> None:
+        self._not_before = time.monotonic() + BREATHER
+        log.error("child.not_forked", error=error, next=f"tried again in {BREATHER:g} s")
 
     def _fork_worker(
         self, template: Template | InPlace, pool: Pool, index: int, lane: Lane
@@ -152,7 +154,7 @@ class Births:
                     child.born(frame["pid"], time.monotonic())
             case "unforked":
                 if (child := self.nursery.answered(frame["id"])) is not None:
-                    log.error("worker.not_forked", worker=child.name, error=frame["error"])
+                    self._take_a_breath(frame["error"])
                     self._bury(child, NEVER_BORN)
 
     def _template_died(self, template: Template | InPlace, exit_: Exit) -> None:

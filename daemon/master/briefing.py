@@ -85,6 +85,7 @@ class Briefing:
         """Add the counts of a child that is gone to the totals, and say so in one step."""
         if child.snapshot:
             self._totals.add(child.name, child.snapshot)
+            child.snapshot = b""  # it may be kept in BACKOFF: no new monitor is told both
         if child.board is not None:
             self._totals.count_exit(child.pool, reason)
         frame = report.exited_frame(child.owner, self._totals.encoded)

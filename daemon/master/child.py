@@ -24,13 +24,13 @@ import structlog
 
 from queued.daemon.channel import Channel
 from queued.daemon.scoreboard import Scoreboard
-from queued.daemon.spec import MonitorSpec, WorkerSpec
+from queued.daemon.spec import MonitorSpec, WorkerSpec, worker_name
 from queued.drivers.states import Lane
 
 log = structlog.get_logger()
 
 START_TIMEOUT = 30.0
-"""Seconds from the fork to ``ready``; workers that wait for the back-end are ready."""
+"""Seconds from its birth to ``ready``; workers that wait for the back-end are ready."""
 EOF_GRACE = 1.0
 """Seconds between the end of a child's channel and its kill: usually it is just about to exit."""
 MONITOR_GRACE = 5.0
@@ -151,7 +151,7 @@ class Child:
         self.since = now
         """When it entered its state, monotonic seconds."""
         self.started = now
-        self.deadline: float | None = now + START_TIMEOUT
+        self.deadline: float | None = None
         """When ``tick`` does what follows of the state."""
         self.stop: Stop | None = None
         self.said_ready = False
@@ -181,7 +181,7 @@ class Child:
         """What people read: ``emails/2``, ``emails/solo``, ``monitor``."""
         if isinstance(self.blueprint, MonitorSpec):
             return "monitor"
-        return f"{self.pool}/{'solo' if self.solo else self.index}"
+        return worker_name(self.pool, self.index, self.lane)
 
     @property
     def grace(self) -> float:
@@ -227,6 +227,8 @@ class Child:
         self.pid = pid
         if self.state is S.STOPPING:
             self._take_step(0, now)
+        elif self.state is S.STARTING:
+            self.deadline = now + START_TIMEOUT
 
     def end(self, stop: Stop, now: float) -> None:
         """Begin to stop it, or stop it harder; a softer stop than the one under way is ignored."""

@@ -52,7 +52,7 @@ class Commands:
         if self._refused(request):
             return
         pools = self._master.workforce.pools
-        name, processes = request.arguments.get("pool"), request.arguments.get("processes")
+        name, processes = str(request.arguments.get("pool")), request.arguments.get("processes")
         if name not in pools:
             request.refuse(f"no pool {name!r}; there are {', '.join(pools)}")
         elif type(processes) is not int or not 0 <= processes <= MAX_PROCESSES:
@@ -60,6 +60,7 @@ class Commands:
         else:
             before, pools[name].desired = pools[name].desired, processes
             pools[name].retry()
+            self._master.workforce.allow_descriptors()
             request.answer(pool=name, before=before, processes=processes)
 
     def quiet(self, request: Request) -> None:

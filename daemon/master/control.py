@@ -41,7 +41,7 @@ class Request:
         try:
             values = json.loads(line)
             self.command = str(values.pop("cmd"))
-        except (ValueError, LookupError, AttributeError, TypeError):
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
             values, self.command = {}, ""
         self.arguments: dict[str, Any] = values
 
@@ -146,7 +146,8 @@ class ControlServer:
 
     def watch(self, client: _Connection, *, writing: bool) -> None:
         if client in self._clients:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
+            # One that does not read its answers gets no more of them.
+            events = selectors.EVENT_WRITE if writing else selectors.EVENT_READ
             self._selector.modify(client.sock, events, client.handle)
 
     def forget(self, client: _Connection) -> None:

@@ -89,11 +89,13 @@ def classify(child: Child, exit_: Exit, *, oom: bool = False) -> Ending:
     :param oom: whether the kernel has killed for memory in our group since the last death.
     """
     stop = child.stop
-    if stop is not None and stop.force is Force.ABORT:
-        return _killed(child)
-    if exit_.code == 0 and child.leaving:
+    if exit_ is NEVER_BORN:  # not for anything in it: its template died, or could not fork
+        return Ending(Reason.BOOT_ERROR, Cause.RELEASED, counts=False)
+    if exit_.code == 0 and child.leaving:  # even if it was about to be killed
         reason = Reason(child.leaving) if child.leaving in set(Reason) else Reason.DRAINED
         return Ending(reason, Cause.RELEASED, counts=reason in REPEATABLE)
+    if stop is not None and stop.force is Force.ABORT:
+        return _killed(child)
     if stop is not None and stop.force is not Force.LEAVING and _as_asked(child, exit_):
         return Ending(Reason.DRAINED, Cause.RELEASED, counts=False)
     if stop is not None and exit_.signal == signal.SIGKILL and child.killed:

@@ -32,6 +32,7 @@ from queued.daemon.master.listen import address, listen
 from queued.daemon.master.notify import Notifier
 from queued.daemon.master.plan import Plan, plan
 from queued.daemon.master.report import one_line
+from queued.daemon.master.resources import open_standard_descriptors
 from queued.daemon.master.runtime import Runtime
 from queued.daemon.master.signals import SignalPipe
 from queued.daemon.master.summary import announce
@@ -64,6 +65,7 @@ def run(
     :raises ImportFailed: the user's code cannot be imported; the message names the line.
     :raises QueuedError: the HTTP address cannot be bound, or there is no folder for the socket.
     """
+    open_standard_descriptors()
     environ = os.environ if environ is None else environ
     runtime = Runtime.for_daemon(loaded.path, environ)
     runtime.acquire()
@@ -210,11 +212,11 @@ class Master:
     def stop(self, now: float, *, at_least: int = 1) -> None:
         """Stop; told again it insists: jobs are handed back, then killed."""
         self.stopping = max(self.stopping + 1, at_least)
-        log.info("daemon.stopping", how=HOW[min(self.stopping, len(HOW)) - 1])
-        grace = self.workforce.plan.grace
-        self._notifier.stopping(grace + STOP_MARGIN)
-        self._notifier.status("stopping")
+        if not self._boot_error:
+            log.info("daemon.stopping", how=HOW[min(self.stopping, len(HOW)) - 1])
         self.changes.cancel("the daemon stops")
+        self._notifier.stopping(self.workforce.plan.grace + STOP_MARGIN)
+        self._notifier.status("stopping")
         self.workforce.end_workers(self._way_to_stop, now)
         if self.stopping > 2:  # noqa: PLR2004
             self.workforce.monitors.end(kill(), now)
@@ -234,7 +236,8 @@ class Master:
         self.changes.reload()
 
     def _read(self) -> tuple[LoadedConfig, Plan]:
-        self._notifier.reloading()
+        if self.up:
+            self._notifier.reloading()
         flag = self.loaded.connection_source == "--connection"
         connection = self.loaded.config.connection if flag else None
         loaded = load(self.loaded.path, connection=connection)
@@ -244,7 +247,8 @@ class Master:
     def _reloaded(self, loaded: LoadedConfig | None, error: str) -> None:
         self.loaded = loaded or self.loaded
         self.last_reload = {"at": time.time(), "ok": not error, "error": error or None}
-        self._notifier.ready()
+        if self.up:  # else it is not ready yet
+            self._notifier.ready()
 
     # what it hears
 

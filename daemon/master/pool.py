@@ -187,7 +187,7 @@ class Pool:
         if not child.solo and not self.closing:
             policy = self._policies.setdefault(child.index, RestartPolicy(gives_up=self._gives_up))
             succession = policy.died(
-                lived=now - child.started,
+                lived=now - child.started if child.said_ready else 0.0,
                 settled=child.settled,
                 began=child.began,
                 counts=counts,

@@ -33,6 +33,13 @@ def allow_descriptors(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
+def open_standard_descriptors() -> None:
+    """See to it that 0, 1 and 2 are open, or the next files would become what is logged to."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
 class OomKills:
     """Counts the kernel's kills for memory in our control group, where it lets us read them."""
 

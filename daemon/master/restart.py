@@ -52,7 +52,7 @@ class RestartPolicy:
     def died(self, *, lived: float, settled: int, began: int, counts: bool = True) -> Succession:
         """Take note of a death.
 
-        :param lived: seconds from its start.
+        :param lived: seconds from its start; 0: it never got ready.
         :param settled: jobs that it settled.
         :param began: jobs that it began. It is given up only when the last incarnation began none:
             what dies with jobs in hand may be dying of them, and these are dealt with elsewhere.

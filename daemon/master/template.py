@@ -19,6 +19,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,7 +36,7 @@ from queued.errors import QueuedError
 MAX_REQUEST = 512 * 1024
 """Bytes of one packet; a spec is about one kilobyte."""
 FORK_TIMEOUT = 10.0
-"""Seconds in which it answers a request; it takes milliseconds."""
+"""Seconds from one answer to the next; one takes milliseconds."""
 IMPORT_FAILED = 78
 
 
@@ -80,7 +81,9 @@ class Template:
         self.closed = False
         """It is gone: what was asked of it and not answered never will be."""
         self._requests: deque[tuple[bytes, list[int]]] = deque()
-        self._pending: dict[int, float] = {}
+        self._pending: set[int] = set()
+        self._heard = now
+        """When it last answered, or was asked while it had nothing to do."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._sock = ours
@@ -111,7 +114,9 @@ class Template:
             _close_all(fds)
             raise
         self._requests.append((json.dumps(request).encode(), fds))
-        self._pending[key] = now
+        if not self._pending:
+            self._heard = now
+        self._pending.add(key)
         self.flush()
 
     def flush(self) -> None:
@@ -137,19 +142,23 @@ class Template:
             elif frame["type"] == "failed":
                 self.error = frame["error"]
             else:
-                self._pending.pop(frame["id"], None)
+                self._pending.discard(frame["id"])
+                self._heard = time.monotonic()
             frames.append(frame)
         return frames
 
     def _packet(self) -> bytes:
         try:
-            return self._sock.recv(MAX_REQUEST)
+            data = self._sock.recv(MAX_REQUEST)
         except OSError:  # nothing there, or it is gone
             return b""
+        if not data:  # it ends, or lives on without its end of the socket: it is of no use
+            self.kill()
+        return data
 
     def hangs(self, now: float) -> bool:
-        """Tell whether a request has not been answered for too long."""
-        return any(now - asked > FORK_TIMEOUT for asked in self._pending.values())
+        """Tell whether it answers none of the requests that it has, for too long."""
+        return bool(self._pending) and now - self._heard > FORK_TIMEOUT
 
     def kill(self) -> None:
         """End it, whatever it is doing. The master reaps it as any other child."""

@@ -22,7 +22,7 @@ class Totals:
         """Add the last frame of a child that is gone; one that is broken is left out."""
         try:
             self._fold(json.loads(snapshot)["data"])
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             log.warning("snapshot.broken", child=name, error=repr(error))
 
     def count_exit(self, pool: str, reason: str) -> None:

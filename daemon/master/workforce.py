@@ -69,11 +69,11 @@ class Workforce:
         self.monitors = Pool(
             "monitor", self._monitor_blueprint(), 1, self.births.monitor, gives_up=False
         )
-        self.allow_descriptors()
         self.pools: dict[str, Pool] = {}
         self.briefing = Briefing(self.monitors, self.pools)
         for name, one in plan.pools.items():
             self.pools[name] = Pool(name, one.blueprint, one.processes, self.births.worker)
+        self.allow_descriptors()
 
     # who there is
 
@@ -108,7 +108,6 @@ class Workforce:
         """Take over a new plan; ``tick`` then closes the gap."""
         old, self.plan = self.plan, plan
         self.births.listener = listener
-        self.allow_descriptors()
         for name, one in plan.pools.items():
             pool = self.pools.get(name)
             if pool is None:
@@ -127,13 +126,14 @@ class Workforce:
             pool.retry()
         for name, pool in self.pools.items():
             pool.closing |= name not in plan.pools
+        self.allow_descriptors()
         self.monitors.blueprint = self._monitor_blueprint()
         self.monitors.retry()
         self.briefing.changed()
 
     def allow_descriptors(self) -> None:
-        """See to it that the pools can be as large as the plan says."""
-        workers = sum(one.processes for one in self.plan.pools.values())
+        """See to it that the pools can be as large as they should be."""
+        workers = sum(pool.desired for pool in self.pools.values())
         allow_descriptors(DESCRIPTORS * workers + SPARE_DESCRIPTORS)
 
     def _monitor_blueprint(self) -> MonitorSpec:
@@ -172,7 +172,7 @@ class Workforce:
                 continue
             try:
                 self._take(child, json.loads(data))
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 # A job can reach its worker's channel: whatever it writes must not stop the daemon.
                 log.warning("channel.nonsense", child=child.name, error=repr(error))
         if child.channel.closed:
@@ -217,7 +217,7 @@ class Workforce:
             child.channel.send({"type": "quiet"})
 
     def _unwatch(self, child: Child) -> None:
-        with suppress(KeyError):  # it has been done before
+        with suppress(KeyError, ValueError):  # it has been done before, or is closed
             self._selector.unregister(child.channel)
 
     def _flush(self, child: Child) -> None:
@@ -235,9 +235,9 @@ class Workforce:
 
     def reap(self, now: float) -> None:
         """Bury every child that has ended."""
-        by_pid = {child.pid: child for child in self._children if child.living and child.pid}
-        for exit_ in reap({*by_pid, *self.births.templates.pids}):
-            child = by_pid.get(exit_.pid)
+        ours = {child.pid for child in self._children if child.living and child.pid}
+        for exit_ in reap(ours | self.births.templates.pids):
+            child = self._with_pid(exit_.pid)
             if child is not None:
                 self._bury(child, exit_)
             elif not self.births.templates.exited(exit_, now):
@@ -246,6 +246,10 @@ class Workforce:
             self._bury(child, exit_)
         for child in self.births.nursery.abandoned():
             self._bury(child, NEVER_BORN)
+
+    def _with_pid(self, pid: int) -> Child | None:
+        """Return the child with a pid; a template's last words may just have told it."""
+        return next((one for one in self._children if one.living and one.pid == pid), None)
 
     def _bury(self, child: Child, exit_: Exit) -> None:
         self._hear(child)  # its last words
@@ -259,7 +263,8 @@ class Workforce:
             self.exits.setdefault(child.pool, Counter())[ending.reason] += 1
         self.briefing.sum_up(child, ending.reason)
         pool.bury(child, counts=ending.counts, now=now)
-        announce(child, exit_, ending, now=now, succeeded=not (pool.closing or child.solo))
+        if exit_ is not NEVER_BORN:  # that has been said, and why
+            announce(child, exit_, ending, now=now, succeeded=not (pool.closing or child.solo))
         self.on_death(child, exit_, ending)
         self._unwatch(child)
         child.close()

@@ -7,6 +7,7 @@ shown is never forgotten, so counters never go backwards, whoever dies.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
@@ -28,6 +29,8 @@ class Fleet:
     def __init__(self) -> None:
         self.known = False
         """Whether the master has told of the fleet at all."""
+        self.heard_at = 0.0
+        """When it last did so, on the monotonic clock."""
         self.owners: dict[str, list[str]] = {}
         """The owners that live, by queue."""
         self.pools: dict[str, dict[str, Any]] = {}
@@ -43,7 +46,7 @@ class Fleet:
         """Take in a frame of the master; one that tells nothing of the fleet is ignored."""
         match frame["type"]:
             case "fleet":
-                self.known = True
+                self.known, self.heard_at = True, time.monotonic()
                 self.owners = frame["owners"]
                 self.pools = frame["pools"]
                 self._totals = frame["totals"]
@@ -65,6 +68,11 @@ class Fleet:
             pairs = zip_longest(parts[::2], parts[1::2], fillvalue=Snapshot())
             parts = [fold(one, other, gauges=True) for one, other in pairs]
         return parts[0]
+
+    def series(self, kind: str, name: str) -> Iterable[list[Any]]:
+        """Yield [labels, value] of one counter or gauge, from each that counted it, to be added."""
+        for part in (self._totals, *self._children.values(), self.own):
+            yield from part.get(kind, {}).get(name, ())
 
     def idle_pools(self) -> Iterable[tuple[str, str]]:
         """Yield the pools that should run and have no worker that could take a job, with why."""

@@ -27,12 +27,14 @@ from queued.daemon.metrics import Metrics
 from queued.daemon.monitor.collector import FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.monitor.janitor import REAP_EVERY, RENEW_EVERY, SAMPLE_EVERY, Janitor
+from queued.daemon.monitor.overview import overview
 from queued.daemon.monitor.reclaim import Dossier
 from queued.daemon.spec import MonitorSpec, OwnerName
 from queued.daemon.verdict import Sentence
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
 from queued.web.app import allowed_hosts, create_app
+from queued.web.overview import Overview
 from queued.web.server import serve
 
 log = structlog.get_logger()
@@ -90,12 +92,12 @@ class Monitor:
         self._driver = driver_for(spec.url)
         self._janitor = Janitor(self._driver, self._metrics, spec.queues, lease=spec.lease)
         self._fleet = Fleet()
-        max_waits = {
+        self._max_waits = {
             name: queue.max_wait
             for name, queue in spec.queues.items()
             if queue.max_wait is not None
         }
-        self._collector = FleetCollector(self._fleet, self._janitor.reach, max_waits)
+        self._collector = FleetCollector(self._fleet, self._janitor.reach, self._max_waits)
         self._graves: dict[str, Grave] = {}
         self._to_bury = asyncio.Event()
         self._introduced = asyncio.Event()
@@ -167,7 +169,7 @@ class Monitor:
         for data in self._channel.receive_raw():
             try:
                 frame = json.loads(data)
-            except ValueError as error:  # a snapshot is relayed as the child wrote it
+            except (ValueError, RecursionError) as error:  # relayed as the child wrote it
                 log.warning("frame.broken", error=str(error))
                 continue
             if frame["type"] == "gone":
@@ -261,8 +263,12 @@ class Monitor:
             return
         token = self._spec.http_token
         hosts = allowed_hosts(self._spec.http_listen or "", token)
-        app = create_app(self._collector, self._unready, token=token, hosts=hosts)
+        app = create_app(self._collector, self._unready, self._overview, token=token, hosts=hosts)
         await serve(app, self._listener, self._stop)
+
+    def _overview(self) -> Overview:
+        sample, reach = self._collector.sample, self._janitor.reach
+        return overview(self._spec.url, self._fleet, sample, reach, self._max_waits)
 
     def _unready(self) -> list[str]:
         reasons = []

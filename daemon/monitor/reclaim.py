@@ -20,7 +20,16 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from queued.daemon.verdict import Sentence, Verdict
-from queued.drivers.base import Ack, Charge, Fail, Release, Reservation, Retry, Settlement
+from queued.drivers.base import (
+    SUSPECT_FROM,
+    Ack,
+    Charge,
+    Fail,
+    Release,
+    Reservation,
+    Retry,
+    Settlement,
+)
 from queued.errors import JobCrashed, JobTimeout
 from queued.jobs.outcome import Outcome
 from queued.jobs.outcome import note as outcome_note
@@ -124,7 +133,15 @@ def reclaim(held: Reservation, sentence: Sentence | None, dossier: Dossier) -> R
 
 
 def reclaim_lost(held: Reservation, loss: Loss, dossier: Dossier) -> Reclaim:
-    """Return how a job is settled whose owner is gone without a word."""
+    """Return how a job is settled whose owner is gone without a word.
+
+    A suspect ran alone, so it is charged: workers without a master, whose ends nobody judges, would
+    else be taken down by it for ever.
+    """
+    if loss is Loss.LEASE_EXPIRED and held.counts.suspicion >= SUSPECT_FROM:
+        job = job_name(held.payload) or ""
+        alone = Sentence(Verdict.CRASHED, job, held.fence, max_tries=0, retry_in=0.0, ran=0.0)
+        return _Account(held, alone, dossier, job).crashed()._replace(reason=loss.value)
     note = _note(held, Outcome.LOST, _LOSSES[loss], dossier)
     settlement = Release(held.id, held.fence, Charge.LOST, note)
     return Reclaim(settlement, loss.value, job_name(held.payload) or "", Outcome.LOST)

@@ -51,11 +51,6 @@ class Backend:
         with self._reach.watch("renew"):
             return not await self.driver.renew(self._queue, [self._owner], self._lease)
 
-    async def retire(self) -> None:
-        """Leave for good, holding nothing."""
-        with self._reach.watch("retire"):
-            await self.driver.retire(self._queue, self._owner)
-
     async def claim_hook(self, visible_after: float) -> FailedJob | None:
         with self._reach.watch("claim_hooks"):
             claimed = await self.driver.claim_hooks(self._queue, 1, visible_after)

@@ -78,7 +78,8 @@ class Executor:
         for reservation in reservations:
             run = Run(reservation)
             self.running.add(run)
-            self._meters.wait.observe(reservation.reserved_at - reservation.ready_at)
+            waited = reservation.reserved_at - reservation.ready_at
+            self._meters.wait.observe(max(waited, 0.0))  # the back-end's clock may be set back
             run.task = create_task(self._run(run), name=reservation.id)
 
     def refuse(self, reservations: Iterable[Reservation]) -> None:
@@ -94,12 +95,13 @@ class Executor:
             run.interrupt = why
             run.interrupted_at = now
         if run.started and not run.in_thread and run.task is not None:
+            run.cancelled = True
             run.task.cancel()  # one that has not started sees the interrupt and ends by itself
 
     def abandon(self, run: Run) -> None:
         """Give an interrupted run its settlement although its code still runs."""
         if run.settlement is None:
-            self._conclude(run, None)
+            self._conclude(run, None, done=False)
 
     def stored(self, run: Run) -> None:
         """Free the slot of a run whose settlement the back-end has (or has no use for)."""
@@ -124,6 +126,7 @@ class Executor:
 
     async def _run(self, run: Run) -> None:
         error: BaseException | None = None
+        done = False
         if offspring.strayed:
             offspring.end_strayed()
         try:
@@ -133,13 +136,14 @@ class Executor:
                     await self._handle_in_thread(run, job)
                 else:
                     await job.handle()
+                done = not run.cancelled
         except BaseException as caught:  # noqa: BLE001 - whatever it is, it is the job's
             error = caught
         if offspring.strayed:
             offspring.end_strayed()
         try:
             if run.settlement is None:  # else it was given up on meanwhile
-                self._conclude(run, error)
+                self._conclude(run, error, done=done)
         except BaseException as fault:  # noqa: BLE001 - ours
             self._broken(fault)
         error = None  # its traceback refers to this frame: leave no circle
@@ -205,17 +209,17 @@ class Executor:
         if self._board is not None:
             self._board.start_clock(run.slot, run.started, run.deadline)
 
-    def _conclude(self, run: Run, error: BaseException | None) -> None:
+    def _conclude(self, run: Run, error: BaseException | None, *, done: bool) -> None:
+        """Settle a run. ``done``: its code returned, and was not cancelled, however late it is."""
         now = time.monotonic()
-        ok = error is None and run.interrupt is None
-        if ok:
+        if done:
             run.settlement = Ack(run.reservation.id, run.reservation.fence)
             self._count_success(run, now)
         else:
             outcome = self._judge.judge(run, error, now)
             self._count(run, outcome, now)
         if run.slot >= 0 and self._board is not None:
-            self._board.finish(run.slot, ok)
+            self._board.finish(run.slot, done)
         self.running.discard(run)
         self._ended(run)
 
@@ -226,7 +230,7 @@ class Executor:
         plan.meters.succeeded.value += 1
         plan.meters.run.observe(seconds)
         waited = reservation.reserved_at - reservation.enqueued_at
-        self._meters.end_to_end.observe(waited + seconds)
+        self._meters.end_to_end.observe(max(waited, 0.0) + seconds)
         self._meters.busy.value += now - max(run.started, self._busy_since)
         if self._log_all:
             log.info("job.succeeded", seconds=round(seconds, 6))

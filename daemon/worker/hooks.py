@@ -31,7 +31,6 @@ LIMIT = 30.0
 """Seconds that a hook may take."""
 CLAIM = 60.0
 """Seconds after which a claimed hook that was not finished is due again: more than ``LIMIT``."""
-FINISH_TRIES = 6
 PATIENCE = 1.0
 """Seconds that a cancelled hook has to end."""
 
@@ -153,14 +152,13 @@ class Hooks:
 
     async def _finish(self, job_id: str) -> None:
         pauses = retry_pauses()
-        for _ in range(FINISH_TRIES):
+        while True:
             try:
                 await self._backend.finish_hook(job_id)
             except DriverUnavailable:
                 await asyncio.sleep(pauses())
             else:
                 return
-        log.warning("hook.not_noted")  # it will run once more
 
 
 def _as_exception(error: BaseException) -> Exception:

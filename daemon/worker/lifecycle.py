@@ -19,7 +19,7 @@ NEVER = float("inf")
 PATIENCE = 1.0
 """Seconds that a cancelled job has to end, before it is called overrunning, or is handed back all
 the same."""
-HAND_BACK_TIME = 4.0
+HAND_BACK_TIME = 3.0
 """Seconds in which a worker that has to end tries to hand its jobs back: the master kills it after
 5. What it could not hand back is reclaimed from it."""
 

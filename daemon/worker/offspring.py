@@ -8,6 +8,7 @@ the job's code returns to us, there would be two workers of one owner, on the sa
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import os
 import select
 import signal
@@ -59,6 +60,9 @@ def _after_fork() -> None:
     loop, channel = _heritage
     forget()
     strayed = True
+    # No thread of a pool is here any more, but for the one that forked: when that ends by Python's
+    # ways, as in multiprocessing, it would be told to wait for itself.
+    concurrent.futures.thread._threads_queues.clear()  # type: ignore[attr-defined]  # noqa: SLF001
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)

@@ -84,6 +84,7 @@ class Run:
     """One reservation on its way through a worker. Times are monotonic seconds; 0: not yet."""
 
     __slots__ = (
+        "cancelled",
         "deadline",
         "error",
         "in_thread",
@@ -110,6 +111,8 @@ class Run:
         self.in_thread = False
         self.interrupt: Interrupt | None = None
         self.interrupted_at = 0.0
+        self.cancelled = False
+        """Its code was told of the interrupt: a thread never is."""
         self.settlement: Settlement | None = None
         """What becomes of the job; None: it still runs."""
         self.error: BaseException | None = None

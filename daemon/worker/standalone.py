@@ -73,11 +73,9 @@ class Standalone(Worker):
 
     def _wanted(self) -> tuple[int, Lane]:
         want, lane = super()._wanted()
-        if not self._suspects and not self._alone:
-            return want, lane
-        if self._executor.running or self._hooks.active:
+        busy = self._executor.running or self._hooks.active
+        if busy and (self._suspects or self._alone):
             return 0, lane
-        self._alone = False
         return (min(want, 1), Lane.SOLO) if self._suspects else (want, lane)
 
     def _take(self, answer: Exchange, lane: Lane) -> None:
@@ -85,7 +83,7 @@ class Standalone(Worker):
         if lane is Lane.SOLO:
             self._suspects, self._alone = False, bool(answer.jobs)
         else:
-            self._suspects = answer.suspects
+            self._suspects, self._alone = answer.suspects, False
 
     # there is no master that would kill it
 

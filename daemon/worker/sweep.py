@@ -13,6 +13,8 @@ from queued.daemon.worker.lifecycle import PATIENCE
 from queued.daemon.worker.run import Interrupt, Run
 
 PERIOD = 0.05
+CLEAN_UP = 0.5
+"""Seconds that a cancelled job has for its ``finally`` blocks before it is cancelled again."""
 
 
 class Sweep:
@@ -52,14 +54,15 @@ class Sweep:
 def enforce_deadlines(executor: Executor, now: float) -> list[Run]:
     """Cancel the jobs that are past their deadline; return those that do not end for it.
 
-    What was interrupted is cancelled again at each sweep, since code may swallow a cancellation,
-    and so may libraries (``asyncio.wait_for`` of Python 3.11). A thread cannot be cancelled at all.
+    What does not end is cancelled again at each sweep, since code may swallow a cancellation, and
+    so may libraries (``asyncio.wait_for`` of Python 3.11). A thread cannot be cancelled at all.
     """
     overrunning = []
     for run in tuple(executor.running):
         if run.interrupt is None and not 0 < run.deadline <= now:
             continue
-        executor.interrupt(run, Interrupt.TIMEOUT, now)
+        if not run.cancelled or now - run.interrupted_at >= CLEAN_UP:
+            executor.interrupt(run, Interrupt.TIMEOUT, now)
         hopeless = run.in_thread or now - run.interrupted_at >= PATIENCE
         if hopeless and run.interrupt is Interrupt.TIMEOUT:
             overrunning.append(run)

@@ -198,7 +198,8 @@ class Worker:
         """Return how many jobs to ask for, and in which lane."""
         if not self._reserving:
             return 0, self.spec.lane
-        want = self.spec.concurrency - len(self._executor.running) - self._hooks.active
+        hooks = self._hooks.active + sum(run.error is not None for run in self._exchanger.outbox)
+        want = self.spec.concurrency - len(self._executor.running) - hooks
         if self.spec.max_jobs is not None:
             want = min(want, self.spec.max_jobs - self._taken)
         return max(want, 0), self.spec.lane
@@ -206,8 +207,12 @@ class Worker:
     def _store(self, answer: Answer) -> None:
         for run in answer.settled:
             self._executor.stored(run)
-            if run.error is not None and run.job and run.reservation.id not in answer.lost:
+            if run.error is None:
+                continue
+            if run.job is not None and run.reservation.id not in answer.lost:
                 self._hooks.run(run.job, run.error)
+            else:
+                self._sleeper.wake()  # the slot that was kept for its hook is free
 
     def _take(self, answer: Exchange, lane: Lane) -> None:
         """Start what was reserved in ``lane``."""
@@ -218,7 +223,8 @@ class Worker:
         self._taken += len(answer.jobs)
         if self.spec.max_jobs is not None and self._taken >= self.spec.max_jobs:
             self.life.leave("max_jobs")
-        if lane is self.spec.lane is Lane.SOLO and not self._executor.running:
+        idle = not self._executor.running and not self._hooks.active
+        if lane is self.spec.lane is Lane.SOLO and idle:
             self.life.leave("empty")
 
     async def _idle(self, seconds: float | None) -> None:
@@ -237,6 +243,7 @@ class Worker:
         phase, until = self.life.phase, time.monotonic() + seconds
         while self.life.phase is phase and (left := until - time.monotonic()) > 0:
             await self._sleeper.sleep(left)
+        self._sleeper.wake()  # what was slept through here is still to be seen to
 
     # what it is told
 

@@ -170,7 +170,8 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _held:
         _held.pop().after_fork()
-    _forking.release()
+    if _forking.locked():  # uvloop says it twice in a child that a thread forks as the loop does
+        _forking.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -26,7 +26,7 @@ class OwnThread:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def call(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Run ``function`` after all before it; cancelled, it still runs to its end, unheard."""
+        """Run ``function`` after all before it. One that has begun runs to its end, cancelled or not."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._calls.put((loop, future, function))
@@ -38,6 +38,8 @@ class OwnThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             loop, future, function = call
+            if future.cancelled():
+                continue
             result, error = None, None
             try:
                 result = function()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 from queued.cli.failures import Refused
@@ -24,7 +25,11 @@ def ask(url: str, question: Callable[[Driver], Awaitable[T]]) -> T:
     """Return what ``question`` answers when it is given an open driver.
 
     :raises DriverUnavailable: the back-end cannot be reached.
+    :raises Refused: there is no such SQLite file; to look at a mistyped path must not make one.
     """
+    scheme, _, path = url.partition(":///")
+    if scheme == "sqlite" and not Path(path).exists():
+        raise Refused(f"{path}: no such database; it is made by the first dispatch or start")
 
     async def answer() -> T:
         async with opened(url) as driver:

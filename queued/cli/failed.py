@@ -10,6 +10,7 @@ import click
 
 from queued.cli.failures import Refused, say
 from queued.cli.options import (
+    JobId,
     backend_options,
     confirmed,
     example,
@@ -78,7 +79,7 @@ def _class(name: str | None) -> str:
 
 
 @failed.command(epilog=example("queued failed show 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", type=JobId(), metavar="ID")
 @queue_option
 @backend_options
 def show(
@@ -98,7 +99,7 @@ def show(
 
 
 @failed.command(epilog=example("queued failed retry 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_ids", metavar="[ID]...", nargs=-1)
+@click.argument("job_ids", type=JobId(), metavar="[ID]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All failed jobs, or all of --queue.")
 @queue_option
 @backend_options
@@ -119,7 +120,7 @@ def retry(
 
 
 @failed.command(epilog=example("queued failed forget 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("job_ids", type=JobId(), metavar="ID...", nargs=-1, required=True)
 @queue_option
 @backend_options
 def forget(

@@ -8,6 +8,7 @@ import click
 
 from queued.cli.failures import Refused
 from queued.cli.options import (
+    JobId,
     backend_options,
     confirmed,
     example,
@@ -19,7 +20,7 @@ from queued.cli.output import plural, print_json
 
 
 @click.command(epilog=example("queued job 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", type=JobId(), metavar="ID")
 @queue_option
 @backend_options
 def job(
@@ -40,7 +41,7 @@ def job(
 
 
 @click.command(epilog=example("queued cancel 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", type=JobId(), metavar="ID")
 @queue_option
 @backend_options
 def cancel(

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from queued.config.load import LoadedConfig
 
     _DurationType = click.ParamType[float]
+    _TextType = click.ParamType[str]
 else:
-    _DurationType = click.ParamType  # older versions of click have it without a parameter
+    _DurationType = _TextType = (
+        click.ParamType
+    )  # older versions of click have it without a parameter
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -64,6 +67,19 @@ class Duration(_DurationType):
             return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class JobId(_TextType):
+    """The id of a job: what cannot be one is refused before any back-end is asked."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from queued.drivers.base import ID_PATTERN  # noqa: PLC0415 - only where it is used
+
+        if not ID_PATTERN.fullmatch(value):
+            self.fail(f"{value!a} is no id: up to 64 letters, digits and _.:-", param, ctx)
+        return str(value)
 
 
 def load_config(config: Path, connection: str | None = None) -> LoadedConfig:

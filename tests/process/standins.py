@@ -30,8 +30,9 @@ from typing import Any
 
 from queued.config.load import load
 from queued.daemon.channel import Channel
+from queued.daemon.master import master, restart, template
 from queued.daemon.master.control import ControlClient
-from queued.daemon.master.master import master, restart, run, template
+from queued.daemon.master.master import run
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
 from queued.errors import AlreadyRunning, ConfigError, ControlError, ImportFailed, QueuedError
@@ -46,6 +47,8 @@ JUNK = (
     b"null",
     b"{}",
     b"\xff",
+    b"[" * 100_000,
+    b'{"type":"snapshot","data":' + b"[" * 100_000,
     b'{"type":["ready"]}',
     b'{"type":"leaving"}',
     b'{"type":"event"}',
@@ -156,12 +159,12 @@ def snapshot(spec: WorkerSpec) -> dict[str, Any]:
 class Master(Daemon):
     """The daemon with its stand-ins, as a process of its own."""
 
-    def start(self, *arguments: str, ready: bool = True) -> Master:
+    def start(self, *arguments: str, ready: bool = True, program: Path = Path(__file__)) -> Master:
         import subprocess
 
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, __file__, self.config, *arguments],
+                [sys.executable, program, self.config, *arguments],
                 cwd=self.folder,
                 env=self.environment | {"PYTHONPATH": str(ROOT)},
                 stdout=log,

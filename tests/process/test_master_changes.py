@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -389,5 +390,15 @@ def test_scale_up_and_down(running):
     for wrong in (-1, 1001, "3", True, None):
         with pytest.raises(ControlError, match="expected a number from 0 to 1000"):
             ask(running, "scale", pool="emails", processes=wrong)
-    with pytest.raises(ControlError, match="no pool 'nonsuch'"):
-        ask(running, "scale", pool="nonsuch", processes=1)
+    for wrong in ("nonsuch", ["emails"], None):
+        with pytest.raises(ControlError, match="no pool"):
+            ask(running, "scale", pool=wrong, processes=1)
+
+
+def test_scaled_up_it_has_descriptors_to_spare(running):
+    """It must not run out of them: it could not even be asked to scale down."""
+    hard = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (64, hard))
+    ask(running, "scale", pool="emails", processes=20)
+    settles(running, "emails", 20)
+    assert resource.prlimit(running.pid, resource.RLIMIT_NOFILE)[0] >= 200

@@ -177,12 +177,15 @@ def test_totals_never_go_backwards(master):
     assert sums == [1, 2, 3]
 
 
-def kill_one_that_has_counted(running: Master) -> None:
+def kill_one_that_has_counted(running: Master, *, succeeded: bool = True) -> None:
     (victim,) = until(lambda: running.pids("emails"), "a worker")
     known = len(running.heard("snapshot"))
     until(lambda: len(running.heard("snapshot")) > known, "its counts")
     os.kill(victim, signal.SIGKILL)
-    until(lambda: running.pids("emails") - {victim}, "a successor")
+    if succeeded:
+        until(lambda: running.pids("emails") - {victim}, "a successor")
+    else:
+        until(lambda: victim not in running.pids("emails"), "its end")
 
 
 def test_a_dead_monitor_is_succeeded_and_the_workers_go_on(master):
@@ -243,3 +246,40 @@ def test_a_template_that_hangs_is_replaced(master):
     until(lambda: running.pids("emails") - known, "a successor from another template")
     assert not is_alive(template)
     assert running.stop() == 0
+
+
+SHY = """
+import os, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+fork = os.fork
+def shy():
+    if os.path.exists("nofork"):
+        raise BlockingIOError(11, "no process to be had")
+    return fork()
+os.fork = shy
+"""
+
+
+def test_a_fork_that_fails_is_tried_again_and_no_pool_is_blamed(master):
+    config = CONFIG.replace("default: {processes: 1}", "default: {processes: 20}") % ""
+    running = master(config + "imports: [work]\n", jobs=SHY, QUEUED_TEST_FIRST_DELAY="0.01")
+    (running.folder / "nofork").touch()
+    running.start(ready=False)
+    until(lambda: len(running.events("child.not_forked")) >= 50, "three tries")
+    assert {pool["state"] for pool in running.status()["pools"].values()} == {"starting"}
+    (running.folder / "nofork").unlink()
+    until(running.is_ready, "the workers")
+    assert running.stop() == 0
+
+
+def test_counts_of_one_that_waits_to_be_restarted_are_told_once(master):
+    running = master(CONFIG % "count", QUEUED_TEST_FIRST_DELAY="60").start()
+    for _ in range(5):
+        kill_one_that_has_counted(running, succeeded=False)
+        until(lambda: running.status()["pools"]["emails"]["state"] != "starting", "what follows")
+    assert running.status()["pools"]["emails"]["state"] == "backoff"
+    (running.folder / "monitor-exit").touch()
+    first = running.heard("fleet")[-1]["monitor"]
+    until(lambda: running.heard("fleet")[-1]["monitor"] != first, "the new monitor to be told")
+    again = [one for one in running.heard("snapshot") if one["monitor"] != first]
+    assert [one for one in again if one["pool"] == "emails"] == []

@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from tests.process import standins
 from tests.process.harness import is_alive, until
 from tests.process.standins import Master
 
@@ -142,6 +143,7 @@ def test_a_broken_import_names_the_users_line(master):
     assert running.wait() == 78
     assert "work.py:3" in running.output()
     assert "Traceback" not in running.output()
+    assert "daemon.stopping" not in running.output()  # it has never run
     assert running.processes() == []
 
 
@@ -150,6 +152,14 @@ def test_an_import_that_ends_the_process(master):
     running.start(ready=False)
     assert running.wait() == 78
     assert "the imports ended the process (exit code 3)" in running.output()
+
+
+def test_an_import_that_closes_every_descriptor_and_goes_on(master):
+    jobs = "import os, time\nos.closerange(3, 1024)\ntime.sleep(600)\n"
+    running = master(CONFIG + "imports: [work]\n", jobs=jobs)
+    running.start(ready=False)
+    assert running.wait() == 78
+    assert "the imports ended the process (SIGKILL)" in running.output()
 
 
 def test_a_port_in_use(master):
@@ -172,3 +182,17 @@ def test_processes_that_jobs_left_behind_end_too(master):
     until(lambda: not is_alive(child), "the group of the dead worker to go")
     assert running.stop() == 0
     assert running.processes() == []
+
+
+def test_started_without_standard_descriptors(master):
+    """The next files would become them, and get what is written to standard error."""
+    running = master(CONFIG)
+    (running.folder / "launch.py").write_text(
+        f"import os, sys; os.closerange(0, 3);"
+        f"os.execv(sys.executable, [sys.executable, {str(standins.__file__)!r}, *sys.argv[1:]])"
+    )
+    running.start(ready=False, program=running.folder / "launch.py")
+    until(lambda: (running.folder / "run").exists() and running.is_ready(), "the daemon")
+    for fd in range(3):
+        assert str(Path(f"/proc/{running.pid}/fd/{fd}").readlink()) == os.devnull
+    assert running.stop() == 0

@@ -84,3 +84,29 @@ def test_a_master_that_hangs_gives_no_signs_of_life(master, manager, tmp_path):
     assert len(manager.heard("")) == known
     running.signal(signal.SIGCONT)
     until(lambda: len(manager.heard("")) > known, "signs of life again")
+
+
+def test_a_reload_during_the_start_does_not_say_that_it_is_over(master, manager, tmp_path):
+    config = CONFIG.replace("{processes: 2}", "{processes: 1, env: {ACT: mute}}")
+    running = master(config, NOTIFY_SOCKET=str(tmp_path / "notify")).start(ready=False)
+    until(lambda: running.events("monitor.started"), "the monitor")
+    running.signal(signal.SIGHUP)
+    until(lambda: running.events("reload.done"), "the reload")
+    running.signal(signal.SIGQUIT)
+    assert running.wait() == 0
+    assert manager.heard("STOPPING=1")
+    assert manager.heard("READY=1") == manager.heard("RELOADING=1") == []
+
+
+def test_nothing_is_ready_after_the_stop(master, manager, tmp_path):
+    """A reload that waits for its imports is given up."""
+    running = master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify")).start()
+    until(lambda: manager.heard("READY=1"), "READY")
+    (running.folder / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    running.config.write_text(CONFIG + "imports: [slow]\n")
+    running.signal(signal.SIGHUP)
+    until(lambda: running.events("reload.importing"), "the reload")
+    assert running.stop() == 0
+    manager.heard("")
+    (stopping,) = [at for at, text in enumerate(manager.messages) if "STOPPING=1" in text]
+    assert not [text for text in manager.messages[stopping:] if "READY=1" in text]

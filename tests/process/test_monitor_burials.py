@@ -151,7 +151,7 @@ async def test_sigterm_lets_it_finish_the_burials_that_it_knows(
         await hold(driver, name, f"job-{number}")
     await master.start()
     for number, name in enumerate(names):
-        master.tell_gone(name, {f"job-{number}": verdict("finished")})
+        master.tell_gone(name, {f"job-{number}": verdict("finished", fence=number + 1)})
     assert await master.end(signal.SIGTERM) == 0
     settled = {frame["owner"] for frame in master.heard("settled")}
     for number, name in enumerate(names):

@@ -142,6 +142,7 @@ async def test_a_successor_takes_over_the_listener(master: Master) -> None:
 async def test_nonsense_from_a_child_is_survived(master: Master) -> None:
     await master.start()
     master.channel.send_raw(b'{"type":"snapshot","child":"w1","pool":"q",nonsense')
+    master.channel.send_raw(b'{"type":"snapshot","child":"w1","data":' + b"[" * 100_000)
     master.tell(type="snapshot", child="w2", pool="q", data={"counters": 7})
     master.tell_fleet(owner())
     await master.until_get("/readyz", lambda answer: answer.status_code == 200)

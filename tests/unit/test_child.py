@@ -121,12 +121,15 @@ def test_a_signal_before_the_pid_is_known_is_sent_when_it_is():
 
 
 def test_one_that_is_never_ready_is_aborted():
-    child = make_child()
-    child.tick(100.0 + START_TIMEOUT - 0.1)
-    assert child.state is S.STARTING
-    child.tick(100.0 + START_TIMEOUT)
-    assert child.state is S.STOPPING
-    assert child.stop.force is Force.ABORT
+    with process() as running:
+        child = make_child()
+        child.tick(100.0 + START_TIMEOUT)  # its template is busy: no fault of its own
+        child.born(running.pid, 200.0)
+        child.tick(200.0 + START_TIMEOUT - 0.1)
+        assert child.state is S.STARTING
+        child.tick(200.0 + START_TIMEOUT)
+        assert child.state is S.STOPPING
+        assert child.stop.force is Force.ABORT
 
 
 def test_one_that_lives_on_without_a_channel_is_aborted():

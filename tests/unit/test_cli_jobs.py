@@ -197,8 +197,15 @@ def test_job_shows_all_that_is_known(app: Application) -> None:
 
 @pytest.mark.parametrize("command", ["job", "cancel"])
 def test_a_job_that_is_not_there(app: Application, command: str) -> None:
+    app("dispatch", app.job("Nightly"))
     assert "no job 'gone'" in app(command, "gone").refused(Exit.PROBLEM)
-    assert "no job 'a b' in emails" in app(command, "a b", "--queue", "emails").refused(1)
+    assert "no job 'gone' in emails" in app(command, "gone", "--queue", "emails").refused(1)
+
+
+@pytest.mark.parametrize("command", ["job", "cancel"])
+@pytest.mark.parametrize("wrong", ["a b", ":abc", "\udcff", "x" * 65, ""])
+def test_what_can_be_no_id(app: Application, command: str, wrong: str) -> None:
+    assert "is no id" in app(command, wrong).refused(Exit.USAGE)
 
 
 def test_cancel_removes_what_waits(app: Application) -> None:
@@ -252,7 +259,17 @@ def test_at_a_terminal_it_is_asked_first(
     assert app("purge", "default", "--yes", "--json").json["removed"] == left
 
 
+@pytest.mark.parametrize(
+    "command", [["job", "x"], ["cancel", "x"], ["failed", "list"], ["purge", "emails", "--yes"]]
+)
+def test_to_look_at_a_mistyped_path_makes_no_database(app: Application, command: list[str]) -> None:
+    line = app(*command, "--connection", "sqlite:///typo/q.db").refused(Exit.PROBLEM)
+    assert "typo/q.db: no such database" in line
+    assert not (app.folder / "typo").exists()
+
+
 def test_failed_list(app: Application) -> None:
+    app("dispatch", app.job("Nightly"))
     assert app("failed", "list").out == "no failed jobs\n"
     assert app("failed", "list", "--json").json == []
     fail_jobs(app.url, "emails", "one", "two")
@@ -364,8 +381,7 @@ def test_the_back_end_is_found_as_the_daemon_finds_it(
     assert app("job", "mine").code == Exit.OK
     monkeypatch.delenv("QUEUE_CONNECTION")
     monkeypatch.setenv("QUEUED_CONFIG", "elsewhere.yaml")
-    app("job", "mine").refused(Exit.PROBLEM)
-    assert (app.folder / "queued.db").exists()
+    assert f"{app.folder}/queued.db" in app("job", "mine").refused(Exit.PROBLEM)
     assert app("job", "mine", "--connection", "sqlite:///other.db").code == Exit.OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import selectors
 import socket
 import stat
@@ -117,7 +118,10 @@ def raw(daemon) -> socket.socket:
     return sock
 
 
-@pytest.mark.parametrize("line", [b"nonsense\n", b"[1]\n", b'{"no": "cmd"}\n', b"\xff\n", b"\n"])
+@pytest.mark.parametrize(
+    "line",
+    [b"nonsense\n", b"[1]\n", b'{"no": "cmd"}\n', b"\xff\n", b"\n", b"[" * 60_000 + b"\n"],
+)
 def test_nonsense_is_refused(daemon, line):
     with raw(daemon) as sock:
         sock.sendall(line)
@@ -145,6 +149,24 @@ def test_requests_in_parts_and_several_at_once(daemon):
         while received.count(b"\n") < 2:
             received += sock.recv(65536)
     assert [json.loads(line)["n"] for line in received.splitlines()] == [1, 2]
+
+
+def test_a_client_that_does_not_read_its_answers_is_not_heard(daemon, client):
+    with raw(daemon) as sock:
+        sock.sendall(b'{"cmd": "big"}\n')
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ask_on(sock)
+    assert client.request("echo", n=1) == {"n": 1}
+
+
+def ask_on(sock: socket.socket) -> None:
+    """Write a hundred megabytes of requests, as long as somebody reads them."""
+    line = b'{"cmd": "echo"}' + b" " * 50_000 + b"\n"
+    for _ in range(2_000):
+        if not select.select([], [sock], [], 1.0)[1]:
+            raise BlockingIOError
+        sock.send(line)
 
 
 def test_too_many_clients_are_turned_away(daemon, client, monkeypatch):

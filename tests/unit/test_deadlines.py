@@ -188,7 +188,7 @@ async def test_a_thread_that_does_not_end_overruns(shop):
         assert slot.state is SlotState.RUNNING
         state.thread_go.set()
         await until(lambda: "quick" in seen, "the worker to reserve again")
-    assert (await shop.driver.find(job_id)).counts == Counts(timeouts=1)
+    assert await shop.driver.find(job_id) is None  # it was late, and it has done its work
 
 
 async def test_the_clock_of_a_plain_function_starts_with_its_thread(shop):

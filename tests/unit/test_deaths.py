@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from queued.daemon.master.child import ChildState, abort, drain, hand_back, kill, leaving
-from queued.daemon.master.deaths import Exit, classify, reap
+from queued.daemon.master.deaths import NEVER_BORN, Exit, classify, reap
 from queued.daemon.master.obituary import Graves, grave_of
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import make_child
@@ -199,3 +199,14 @@ def leader_and_follower_end() -> bool:
     while os.read(read, 1):  # the end comes when nobody holds the pipe any more
         pass
     return found[0].pid == leader and found[0].code == 5 and found[0].max_rss > 1024 * 1024
+
+
+def test_one_that_left_just_before_it_was_killed_has_left():
+    child = make_child(state=RUNNING)
+    child.leaving = "max_jobs"
+    child.end(abort(), 100.0)
+    assert told(child, exited(0)) == ("max_jobs", "released", False)
+
+
+def test_one_that_was_never_forked_is_nobodys_fault():
+    assert told(make_child(), NEVER_BORN) == ("boot_error", "released", False)

@@ -147,6 +147,7 @@ SECRETS = {
     "nested": {"list": [{"authorization": "hunter2"}]},
     "url": "redis://user:hunter2@host:6379/0",
     "urls": ["see postgresql://u:hunter2@h/db now"],
+    "url2": "redis://u:#hunter2?/@h",
     "text": "connect(host='h', password='hunter2 with spaces', port=1)",
     "text2": "password=hunter2 host=h",
     "text3": '{"api_key": "hunter2"}',

@@ -325,3 +325,12 @@ def test_ending_clears_what_waits():
     bench.pool.end(drain(30.0), bench.now)
     bench.tick()
     assert bench.pool.children == []
+
+
+def test_one_that_never_gets_ready_makes_no_progress_however_long_it_lives():
+    bench = Bench(1)
+    for _ in range(5):
+        bench.tick()
+        bench.now += 31.0
+        bench.die(bench.pool.children[0])
+    assert bench.pool.state == "backoff"

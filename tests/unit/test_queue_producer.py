@@ -215,9 +215,11 @@ async def test_dispatch_inside_a_running_job_uses_the_same_client(queue: Queue) 
     assert await queue.size() == 2
 
 
+with_connections = pytest.mark.parametrize("clean_url", ["valkey", "sqlite"], indirect=True)
+
+
+@with_connections
 def test_a_loop_that_ends_closes_its_connection_and_the_next_opens_another(url: str) -> None:
-    if url.startswith("memory"):
-        pytest.skip("has no connections")
     queue = Queue(url)
     threads = threading.active_count()
     ids = [asyncio.run(queue.push(Note())).id for _ in range(3)]
@@ -303,10 +305,9 @@ def push_in_child(queue: Queue) -> None:
     os._exit(0)
 
 
+@with_connections
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 async def test_a_forked_process_has_its_own_connection(queue: Queue, url: str) -> None:
-    if url.startswith("memory"):
-        pytest.skip("memory is not shared by processes")
     await queue.push(Note(text="before"))
 
     def fork() -> int | None:

@@ -133,3 +133,14 @@ def test_a_dossier_says_how_it_ended(frame: dict[str, int], ending: str) -> None
     assert dossier.ending == ending
     assert (dossier.worker, dossier.at) == ("a/1", 5.0)
     assert all(value is not None for value in dossier.facts().values())
+
+
+def test_a_suspect_whose_lease_ran_out_had_run_alone() -> None:
+    first = reclaim_lost(held(lost=2, suspicion=2), Loss.LEASE_EXPIRED, DOSSIER)
+    assert isinstance(first.settlement, Retry)
+    assert first.settlement.charge is Charge.CRASH
+    assert first.reason == "lease_expired"
+    third = reclaim_lost(held(crashes=2, suspicion=2), Loss.LEASE_EXPIRED, DOSSIER)
+    assert isinstance(third.settlement, Fail)
+    boot = reclaim_lost(held(lost=2, suspicion=2), Loss.EARLIER_BOOT, DOSSIER)
+    assert isinstance(boot.settlement, Release)

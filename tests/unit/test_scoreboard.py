@@ -114,3 +114,12 @@ def test_another_descriptor_is_refused(tmp_path):
     path.write_bytes(b"y" * 100)
     with path.open("rb+") as file, pytest.raises(ValueError, match="not a scoreboard"):
         Scoreboard.attach(file.fileno())
+
+
+def test_a_state_that_does_not_exist_reads_as_running(board):
+    """A job that writes to a wrong descriptor must not end the master."""
+    begin(board, 0, "job")
+    board.finish(0, ok=True)
+    os.pwrite(board.fd, b"\xff", 64)
+    (slot,) = board.read()
+    assert slot.state is SlotState.RUNNING

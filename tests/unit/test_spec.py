@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from queued.daemon.spec import LimitsSpec, LogSpec, MonitorSpec, OwnerName, QueueSpec, WorkerSpec
@@ -24,7 +26,7 @@ def test_a_worker_spec_comes_back_equal():
     back = WorkerSpec.from_json(spec.to_json())
     assert back == spec
     assert back.solo
-    assert back.worker == "emails/2"
+    assert back.worker == "emails/solo"
 
 
 def test_a_monitor_spec_comes_back_equal():
@@ -44,3 +46,9 @@ def test_an_owner_name_is_taken_apart_again(pool):
 def test_another_name_is_refused():
     with pytest.raises(ValueError, match="unpack"):
         OwnerName.parse("somebody")
+
+
+def test_the_name_that_people_read():
+    spec = WorkerSpec(owner="", pool="emails", index=2, generation=1, url="memory://")
+    assert spec.worker == "emails/2"
+    assert replace(spec, lane=Lane.SOLO).worker == "emails/solo"

@@ -12,8 +12,10 @@ import httpx
 from queued.daemon.metrics import Metrics
 from queued.daemon.monitor.collector import FleetCollector
 from queued.daemon.monitor.fleet import Fleet
+from queued.daemon.monitor.overview import overview
 from queued.daemon.reach import Reach
 from queued.web.app import allowed_hosts, create_app
+from queued.web.overview import Overview
 from queued.web.server import serve
 
 
@@ -24,7 +26,8 @@ class Site:
         self.fleet = Fleet()
         self.metrics = Metrics()
         self.reach = Reach("memory", self.metrics)
-        self.collector = FleetCollector(self.fleet, self.reach, {})
+        self.max_waits: dict[str, float] = {}
+        self.collector = FleetCollector(self.fleet, self.reach, self.max_waits)
         self.reasons: list[str] = []
         self.stop = asyncio.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -33,9 +36,14 @@ class Site:
         self.app = create_app(
             self.collector,
             lambda: self.reasons,
+            self._overview,
             token=token,
             hosts=allowed_hosts(f"127.0.0.1:{self.port}", token),
         )
+
+    def _overview(self) -> Overview:
+        url = "redis://ada:s3cret@db.example:6379/0"
+        return overview(url, self.fleet, self.collector.sample, self.reach, self.max_waits)
 
     @property
     def url(self) -> str:

@@ -1,0 +1,53 @@
+"""What the monitor hands to the page at ``/``: all of it is in memory, no back-end is asked."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+from queued.daemon.monitor.collector import Sample
+from queued.daemon.monitor.fleet import RUNNING, Fleet
+from queued.daemon.reach import Reach
+from queued.web.overview import Overview, PoolView, QueueView
+
+
+def overview(
+    url: str, fleet: Fleet, sample: Sample, reach: Reach, max_waits: Mapping[str, float]
+) -> Overview:
+    """Return what is known now. Of the back-end's ``url`` only the scheme: the rest is secret."""
+    return Overview(
+        backend=url.partition(":")[0],
+        backend_up=reach.up,
+        backend_since=reach.since,
+        fleet_age=time.monotonic() - fleet.heard_at if fleet.known else None,
+        sample_age=max(0.0, time.time() - sample.at) if sample.at else None,
+        config_ok=fleet.config_ok,
+        pools=_pools(fleet),
+        queues=[
+            QueueView(name=name, stats=sample.queues.get(name), max_wait=max_waits.get(name))
+            for name in dict.fromkeys((*fleet.pools, *sample.queues))
+        ],
+    )
+
+
+def _pools(fleet: Fleet) -> list[PoolView]:
+    busy: Counter[str] = Counter()
+    for labels, number in fleet.series("gauges", "jobs_in_flight"):
+        busy[labels["queue"]] += int(number)
+    exits: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for labels, number in fleet.series("counters", "worker_exits_total"):
+        exits[labels["pool"]][labels["reason"]] += int(number)
+    return [
+        PoolView(
+            name=name,
+            state=pool["state"],
+            running=sum(pool["workers"].get(state, 0) for state in RUNNING),
+            desired=pool["desired"],
+            busy=busy[name],
+            slots=pool["slots"],
+            memory=pool.get("memory") or 0,
+            exits=exits[name],
+        )
+        for name, pool in fleet.pools.items()
+    ]
