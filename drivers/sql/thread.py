@@ -26,7 +26,7 @@ class OwnThread:
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def call(self, function: Callable[[], T]) -> asyncio.Future[T]:
-        """Run ``function`` after all before it. One that has begun runs to its end, cancelled or not."""
+        """Run ``function`` after all before it; once begun it runs to its end, cancelled or not."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._calls.put((loop, future, function))
