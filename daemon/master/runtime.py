@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -102,9 +103,14 @@ class Runtime:
     def install_id(self) -> str:
         """Return 8 hex digits that tell this configuration on this machine from any other.
 
-        Only the holder of the lock asks. A clone of the machine's disk has the same, and another
-        boot id.
+        Only the holder of the lock asks. The owners of this id's earlier boots count as dead, so
+        the machine's own id goes into it: a clone, or a folder that two hosts share, must not make
+        one bury the other's living.
         """
+        seed = f"{self._stored_id()} {_machine_id()}"
+        return hashlib.blake2s(seed.encode(), digest_size=4).hexdigest()
+
+    def _stored_id(self) -> str:
         with suppress(OSError):
             text = self._install_path.read_text().strip()
             if len(text) == 8 and all(digit in "0123456789abcdef" for digit in text):  # noqa: PLR2004
@@ -114,6 +120,13 @@ class Runtime:
         os.write(fd, text.encode())
         os.close(fd)
         return text
+
+
+def _machine_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip() or socket.gethostname()
+    except OSError:  # a container
+        return socket.gethostname()
 
 
 def _exists(path: Path) -> bool:

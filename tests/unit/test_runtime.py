@@ -128,3 +128,9 @@ def test_a_broken_install_id_is_made_anew(config, environ):
     runtime = Runtime.for_daemon(config, environ)
     runtime._install_path.write_text("../../x")
     assert re.fullmatch("[0-9a-f]{8}", runtime.install_id())
+
+
+def test_a_clone_of_the_machine_is_another_install(config, environ, monkeypatch):
+    first = Runtime.for_daemon(config, environ).install_id()
+    monkeypatch.setattr("queued.daemon.master.runtime._machine_id", lambda: "another")
+    assert Runtime.for_daemon(config, environ).install_id() != first
