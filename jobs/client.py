@@ -10,12 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from queued.drivers import driver_for
 from queued.drivers.base import MAX_BATCH, Driver, NewJob
 from queued.errors import DriverError, DriverUnavailable
+
+T = TypeVar("T")
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""The most that one call carries: a thousand payloads of a megabyte would take longer than any
+call may, and block the back-end for all others."""
 
 
 class _Waiting(NamedTuple):
@@ -112,8 +118,7 @@ class Client:
             return
         pending, self._pending = self._pending, {}
         for queue, waiting in pending.items():
-            for start in range(0, len(waiting), MAX_BATCH):
-                batch = waiting[start : start + MAX_BATCH]
+            for batch in batches(waiting, lambda one: one.job):
                 self._track(self.loop.create_task(self._send(queue, batch)))
 
     async def _flush_when_open(self) -> None:
@@ -210,3 +215,18 @@ class Clients:
     def pop(self) -> Client | None:
         """Forget the running loop's client, and return it."""
         return self._by_loop.pop(asyncio.get_running_loop(), None)
+
+
+def batches(items: Sequence[T], job_of: Callable[[T], NewJob]) -> Iterator[list[T]]:
+    """Yield items in order, as many at a time as one ``Driver.enqueue`` may carry."""
+    batch: list[T] = []
+    size = 0
+    for item in items:
+        length = len(job_of(item).payload)
+        if batch and (len(batch) == MAX_BATCH or size + length > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch

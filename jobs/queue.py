@@ -18,7 +18,7 @@ from queued.drivers.base import ID_PATTERN, MAX_BATCH, QUEUE_PATTERN, NewJob, Qu
 from queued.environment import find_connection, normalise
 from queued.errors import DriverUnavailable, InvalidJob
 from queued.jobs import payload
-from queued.jobs.client import Client, Clients, unavailable
+from queued.jobs.client import Client, Clients, batches, unavailable
 from queued.jobs.ids import new_id, new_ids
 from queued.jobs.job import Job
 from queued.units import parse_duration
@@ -115,8 +115,8 @@ class Queue:
     ) -> list[Receipt]:
         """Enqueue many jobs, a thousand in a round trip; return their receipts in order.
 
-        All are validated before the first is sent. Each thousand for a queue is enqueued whole or
-        not at all.
+        All are validated before the first is sent. Each thousand for a queue (or 16 MiB, where
+        the jobs are large) is enqueued whole or not at all.
 
         :param ids: one for each job, if you want to be able to repeat the call safely.
         :raises InvalidJob: a job is wrong; the message has its index. Nothing was enqueued.
@@ -193,15 +193,14 @@ class Queue:
         return Receipt(parcel.job.id, enqueued)
 
     async def send_all(self, parcels: Sequence[Parcel]) -> list[Receipt]:
-        """Enqueue packed jobs queue by queue, ``MAX_BATCH`` at a time."""
+        """Enqueue packed jobs queue by queue, in ``batches``."""
         by_queue: defaultdict[str, list[int]] = defaultdict(list)
         for number, (name, _) in enumerate(parcels):
             by_queue[name].append(number)
         receipts: dict[int, Receipt] = {}
         client = self._client()
         for name, numbers in by_queue.items():
-            for start in range(0, len(numbers), MAX_BATCH):
-                batch = numbers[start : start + MAX_BATCH]
+            for batch in batches(numbers, lambda number: parcels[number].job):
                 jobs = [parcels[number].job for number in batch]
                 try:
                     answers = await client.enqueue_all(name, jobs)

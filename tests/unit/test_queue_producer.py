@@ -21,11 +21,11 @@ import pytest
 
 import queued
 from queued.drivers import driver_for, register_driver
-from queued.drivers.base import Driver, NewJob, State
+from queued.drivers.base import MAX_BATCH, Driver, NewJob, State
 from queued.drivers.memory import MemoryDriver
 from queued.errors import ConfigError, DriverUnavailable, InvalidJob, PayloadTooLarge
 from queued.jobs import payload
-from queued.jobs.client import Clients
+from queued.jobs.client import BATCH_BYTES, Clients, batches
 from queued.jobs.ids import new_ids
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, Receipt, dispatch
@@ -701,3 +701,20 @@ async def test_a_stored_payload_is_what_the_driver_was_given(memory: Queue) -> N
     assert stored.state is State.READY
     assert json.loads(stored.payload.split(b"\n")[1]) == {"text": "é"}
     assert NewJob("x", b"").delay == 0
+
+
+def test_batches_are_bounded_in_number_and_in_bytes() -> None:
+    small = [NewJob(str(number), b"x") for number in range(2 * MAX_BATCH + 1)]
+    assert [len(batch) for batch in batches(small, lambda job: job)] == [MAX_BATCH, MAX_BATCH, 1]
+    large = [NewJob(str(number), b"x" * (BATCH_BYTES // 2)) for number in range(3)]
+    assert [[job.id for job in batch] for batch in batches(large, lambda job: job)] == [
+        ["0", "1"],
+        ["2"],
+    ]
+
+
+async def test_a_bulk_of_large_jobs_arrives_whole_and_in_order(queue: Queue) -> None:
+    receipts = await queue.bulk([Note(text="x" * 900_000) for _ in range(40)])
+
+    assert all(receipt.enqueued for receipt in receipts)
+    assert await queue.size() == 40
