@@ -13,9 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 from queued.drivers.base import QueueStats
 from queued.jobs.job import Job
@@ -37,7 +35,6 @@ class SyncQueue:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        _producers.add(queue)
 
     def push(
         self,
@@ -105,14 +102,13 @@ class Portal:
         self,
         function: Callable[..., Coroutine[Any, Any, T]],
         *arguments: Any,
-        within: float | None = None,
     ) -> T:
         """Run a coroutine function in the portal's loop, and return what it returns."""
         if threading.current_thread() is self._thread:
             raise RuntimeError("queue.sync was called from its own thread: await the verbs there")
         answer = asyncio.run_coroutine_threadsafe(function(*arguments), self._loop)
         try:
-            return answer.result(within)
+            return answer.result()
         except BaseException:
             answer.cancel()  # after a KeyboardInterrupt nobody waits for it; else it does nothing
             raise
@@ -146,7 +142,6 @@ class _Process:
 
 
 _process = _Process()
-_producers: WeakSet[Queue] = WeakSet()
 
 
 def _portal() -> Portal:
@@ -163,20 +158,6 @@ def _after_fork() -> None:
     _process = _Process()
 
 
-async def _close_connections() -> None:
-    for producer in list(_producers):
-        await producer.close()
-
-
-def _main_thread_ended() -> None:
-    # Other threads may go on, and open connections again. But a driver may need an executor to be
-    # closed, and executors are shut down next.
-    portal = _process.portal
-    if portal is not None and portal.alive:
-        with suppress(Exception):
-            portal.call(_close_connections, within=CLOSE_WITHIN)
-
-
 def _at_exit() -> None:
     if _process.portal is not None:
         _process.portal.close()
@@ -184,6 +165,3 @@ def _at_exit() -> None:
 
 os.register_at_fork(after_in_child=_after_fork)
 atexit.register(_at_exit)
-with suppress(RuntimeError):  # it is too late already
-    # What concurrent.futures uses itself; there is no public hook that is called that early.
-    getattr(threading, "_register_atexit", atexit.register)(_main_thread_ended)
