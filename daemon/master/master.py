@@ -34,7 +34,7 @@ from queued.daemon.master.plan import Plan, plan
 from queued.daemon.master.report import one_line
 from queued.daemon.master.resources import open_standard_descriptors
 from queued.daemon.master.runtime import Runtime
-from queued.daemon.master.signals import SignalPipe
+from queued.daemon.master.signals import SignalPipe, has_terminal
 from queued.daemon.master.summary import announce
 from queued.daemon.master.template import InPlace, Programs, Template
 from queued.daemon.master.workforce import Workforce
@@ -111,6 +111,7 @@ class Master:
         self._reload_again = False
         self._notifier = Notifier()
         self._selector = selectors.DefaultSelector()
+        self._on_terminal = has_terminal()
         self._signals = SignalPipe()
         self._selector.register(self._signals, selectors.EVENT_READ, lambda _: None)
         self.workforce = Workforce(
@@ -175,6 +176,8 @@ class Master:
                     self.stop(now)
                 case signal.SIGQUIT:
                     self.stop(now, at_least=2)
+                case signal.SIGHUP if self._on_terminal and not has_terminal():
+                    self.stop(now)  # somebody closed the window
                 case signal.SIGHUP:
                     self._reload_again = True
                 case signal.SIGTSTP:

@@ -53,6 +53,20 @@ def _noted(*_: object) -> None:
     """Be there: without a Python handler nothing is written to the pipe."""
 
 
+def has_terminal() -> bool:
+    """Whether this process hangs on a terminal, and a hang-up would be its end, not its reload.
+
+    False where there is none, where it is gone, and under ``nohup``.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def blocked() -> Iterator[None]:
     """Hold every signal back meanwhile. A child forked within starts with all of them blocked."""
