@@ -11,7 +11,7 @@ import pytest
 from queued.daemon.scoreboard import SlotState
 from queued.drivers.base import Counts
 from queued.jobs.job import Job
-from tests.unit.working import Shop, counted, until
+from tests.unit.working import counted, until
 
 seen: list = []
 state = SimpleNamespace()
@@ -26,13 +26,6 @@ async def fresh():
     state.go.set()  # what was given up on ends with its test
     state.thread_go.set()
     await asyncio.sleep(0)
-
-
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
 
 
 class Sleeps(Job):

@@ -20,13 +20,6 @@ def fresh():
     state.go = asyncio.Event()
 
 
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
-
-
 class Quick(Job):
     name = "test.x_quick"
 

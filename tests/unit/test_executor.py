@@ -16,7 +16,7 @@ from queued.daemon.spec import LogSpec
 from queued.drivers.base import Counts
 from queued.jobs import outcome
 from queued.jobs.job import Job
-from tests.unit.working import QUEUE, Shop, counted, observed, until
+from tests.unit.working import QUEUE, counted, observed, until
 
 seen: list = []
 """What jobs tell the test."""
@@ -26,13 +26,6 @@ seen: list = []
 def fresh():
     seen.clear()
     state.go = asyncio.Event()  # of this test's loop
-
-
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
 
 
 class Note(Job):

@@ -32,13 +32,6 @@ async def fresh():
     await asyncio.sleep(0)
 
 
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
-
-
 class Hooked(Job):
     name = "test.hooked"
     kind: str = "error"

@@ -11,7 +11,7 @@ from queued.drivers.base import Ack, Charge, Lane, Release
 from queued.errors import DriverUnavailable
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail
-from tests.unit.working import QUEUE, Shop, counted, until
+from tests.unit.working import QUEUE, counted, until
 
 seen: list = []
 state = SimpleNamespace()
@@ -27,13 +27,6 @@ async def fresh():
         gate.set()
     state.thread_go.set()
     await asyncio.sleep(0)
-
-
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
 
 
 class Gated(Job):

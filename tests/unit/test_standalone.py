@@ -11,7 +11,7 @@ from queued.daemon.worker.standalone import Standalone
 from queued.drivers.base import Counts, Lane
 from queued.jobs.job import Job
 from tests.unit.test_worker import suspects
-from tests.unit.working import QUEUE, Shop, counted, until, until_async
+from tests.unit.working import QUEUE, counted, until, until_async
 
 seen: list = []
 state = SimpleNamespace()
@@ -27,13 +27,6 @@ async def fresh():
     state.go.set()  # what was given up on ends with its test
     state.thread_go.set()
     await asyncio.sleep(0)
-
-
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
 
 
 class Quick(Job):

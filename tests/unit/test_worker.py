@@ -26,13 +26,6 @@ async def fresh():
     await asyncio.sleep(0)
 
 
-@pytest.fixture
-def shop():
-    one = Shop()
-    yield one
-    one.close()
-
-
 class Quick(Job):
     name = "test.w_quick"
 
