@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,10 +64,17 @@ def _check(url: str) -> None:
             ["is private to one process, and the daemon is several: use sqlite:///queued.db"]
         )
     if scheme in {"redis", "rediss"}:
-        _check_server(url)
+        database = _database(url)
+        if database and not database.isdecimal():
+            raise ConfigError(["a database of Redis is a number, as in redis://localhost:6379/0"])
+    if scheme == "postgresql":
+        _database(url)
+        if find_spec("psycopg") is None:
+            raise ConfigError(["postgresql:// needs psycopg: pip install 'queued[postgres]'"])
 
 
-def _check_server(url: str) -> None:
+def _database(url: str) -> str:
+    """Return the name of a server's database, if any; refuse a wrong host or port."""
     try:
         parts = urlsplit(url)
         port_is_wrong = parts.port == 0
@@ -76,6 +84,4 @@ def _check_server(url: str) -> None:
         raise ConfigError(
             ["the host or port is wrong; special characters of a password are written as %40"]
         )
-    database = parts.path.strip("/")
-    if database and not database.isdecimal():
-        raise ConfigError(["a database of Redis is a number, as in redis://localhost:6379/0"])
+    return parts.path.strip("/")

@@ -26,12 +26,12 @@ _BUILT_IN = {
     "rediss": "queued.drivers.redis:RedisDriver",
     "unix": "queued.drivers.redis:RedisDriver",
     "sqlite": "queued.drivers.sql:SqlDriver",
+    "postgresql": "queued.drivers.sql:SqlDriver",
     "memory": "queued.drivers.memory:MemoryDriver",
 }
 NOT_YET = {
     "redis+sentinel": "redis://",
     "redis+cluster": "redis://",
-    "postgresql": "sqlite:/// or redis://",
 }
 """Schemes of a later version, and what to use until then."""
 

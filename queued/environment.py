@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from queued.errors import ConfigError
@@ -17,6 +18,7 @@ DEFAULT_CONNECTION = "sqlite:///queued.db"
 DEFAULT_CONFIG = "queue.yaml"
 URL_EXAMPLES = "a URL such as redis://localhost:6379/0 or sqlite:///queued.db"
 
+_LARGEST_CONFIG = 256 << 10
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}|\$\{")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 _DIALECTS = {
@@ -143,26 +145,45 @@ def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
     import yaml  # noqa: PLC0415 - only producers that name no back-end otherwise pay for it
 
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_LARGEST_CONFIG)
+        # No values are made of it: aliases and merges could make a small file huge.
+        value = _value_of("connection", yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ConfigError(
             [f"{path}: cannot be read ({reason}); see: queued check -c {path}"]
         ) from None
-    connection = document.get("connection") if isinstance(document, dict) else None
-    if connection is None:
-        connection = DEFAULT_CONNECTION
-    if not isinstance(connection, str):
-        raise ConfigError([f"{path}: connection: expected a URL in quotes"])
+    connection = DEFAULT_CONNECTION
+    if value is not None and not value.tag.endswith(":null"):
+        if not value.tag.endswith(":str"):
+            raise ConfigError([f"{path}: connection: expected a URL in quotes"])
+        connection = value.value
     try:
         expanded = expand(connection, environ)
     except KeyError as error:
         raise ConfigError(
-            [f"{path}: connection: the environment variable {error.args[0]} is not set"]
+            [f"{path}: connection: the environment variable {error.args[0]:.80} is not set"]
         ) from None
     except ValueError as error:
         raise ConfigError([f"{path}: connection: {error}"]) from None
     return _checked(expanded, f"{path}: connection", path.resolve().parent)
+
+
+def _value_of(name: str, root: Any) -> Any:
+    """Return the node of a key of composed YAML, also of one that ``<<`` merges into the file."""
+    mappings, seen = [root], set()
+    while mappings:
+        mapping = mappings.pop(0)
+        if id(mapping) in seen or getattr(mapping, "id", "") != "mapping":
+            continue
+        seen.add(id(mapping))
+        for key, value in mapping.value:
+            if key.value == name:
+                return value
+            if key.tag == "tag:yaml.org,2002:merge":
+                mappings += value.value if value.id == "sequence" else [value]
+    return None
 
 
 def _checked(url: str, where: str, folder: Path) -> str:

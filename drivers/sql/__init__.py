@@ -1,4 +1,4 @@
-"""The database driver: SQLAlchemy Core for tables and statements; SQLite for now."""
+"""The database driver: SQLAlchemy Core for tables and statements, SQLite and PostgreSQL."""
 
 from queued.drivers.sql.driver import SqlDriver
 

@@ -26,7 +26,10 @@ class Database(Protocol):
         """Close what is open. Idempotent."""
 
     async def write(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a verb that may change rows, under a lock taken before its first statement."""
+        """Run a verb that may change rows, under a lock taken before its first statement.
+
+        The lock is at least that of the queue that its first argument names.
+        """
 
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb that changes nothing, over one consistent view."""

@@ -29,10 +29,12 @@ from queued.errors import ConfigError, DriverUnavailable, OwnerLost
 class SqlDriver:
     """The driver for SQL databases; ``Driver`` in drivers/base.py is the contract.
 
-    ``url``: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``; the database, its folder and
-    its tables are created at first use.
+    ``url``: ``sqlite:///relative.db`` or ``sqlite:////absolute.db``, where the file, its folder and
+    its tables are created at first use; or ``postgresql://user:password@host/database``, where the
+    tables are.
 
-    :raises ConfigError: the URL names no file, or a database that is not supported.
+    :raises ConfigError: the URL names no file, or a database that is not supported; or psycopg is
+        not installed.
     """
 
     name = "database"
@@ -82,6 +84,9 @@ class SqlDriver:
 
     async def renew(self, queue: str, owners_: Sequence[str], lease: float) -> list[str]:
         return await self._database.write(owners.renew, queue, owners_, lease)
+
+    async def held(self, queue: str, owner: str) -> dict[str, int]:
+        return await self._database.read(owners.held, queue, owner)
 
     # janitors
     async def retire(
@@ -138,14 +143,28 @@ class SqlDriver:
 def _database(url: str) -> Database:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigError(
             ["the connection is no database URL; one looks like sqlite:///queued.db"]
         ) from None
     backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return _postgresql(url)
     if backend != "sqlite":
-        raise ConfigError([f"{backend}:// is not supported yet; use sqlite:/// or redis://"])
+        raise ConfigError(
+            [f"{backend}:// is not supported; use sqlite:///, postgresql:// or redis://"]
+        )
     return SqliteDatabase(_path(parsed))
+
+
+def _postgresql(url: str) -> Database:
+    try:
+        from queued.drivers.sql.postgresql import PostgresqlDatabase  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            [f"connection: postgresql:// needs psycopg: pip install 'queued[postgres]' ({error})"]
+        ) from error
+    return PostgresqlDatabase(url)
 
 
 def _path(url: URL) -> Path:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Float, Integer, String, insert, literal_column, select
+from sqlalchemy import BigInteger, Float, Integer, String, insert, literal_column, select
 
 from queued.drivers.base import Counts, Lane, NewJob, State
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.schema import STATE_CODES, jobs, lane_code, payloads
 from queued.drivers.sql.session import Session, Statement
-from queued.drivers.sql.sets import cut, given, members, packed, parameter, sliced
+from queued.drivers.sql.sets import among, cut, given, packed, parameter, sliced
 
-_job = given("rows", id=String, state=Integer, rank=Integer, ready_at=Float)
+_job = given("rows", id=String, state=Integer, rank=BigInteger, ready_at=Float)
 _payload = given("rows", id=String, start=Integer, length=Integer)
+_its_seq = (
+    select(jobs.c.seq)
+    .where(jobs.c.queue == parameter("queue"), jobs.c.id == _payload.c.id)
+    .scalar_subquery()
+)
 _zero = literal_column("0", Integer)
 
 EXISTING = Statement(
-    packed(jobs.c.id).where(jobs.c.queue == parameter("queue"), jobs.c.id.in_(members("ids")))
+    packed(jobs.c.id).where(jobs.c.queue == parameter("queue"), among(jobs.c.id, "ids"))
 )
 INSERT_JOBS = Statement(
     insert(jobs).from_select(
@@ -40,9 +45,7 @@ INSERT_JOBS = Statement(
 INSERT_PAYLOADS = Statement(
     insert(payloads).from_select(
         ["seq", "payload"],
-        select(jobs.c.seq, cut(_payload)).where(
-            jobs.c.queue == parameter("queue"), jobs.c.id == _payload.c.id
-        ),
+        select(_its_seq, cut(_payload)).select_from(_payload),
     )
 )
 
@@ -77,7 +80,8 @@ def _insert(session: Session, ledger: Ledger, absent: Sequence[NewJob]) -> None:
     session.run(INSERT_JOBS, queue=queue, now=now, rows=rows)
     for payloads_ in sliced(([job.id], job.payload) for job in absent):
         session.run(INSERT_PAYLOADS, queue=queue, **payloads_)
-    waiting = sum(map(bool, delays))
-    ledger.scheduled += waiting
-    ledger.ready += len(absent) - waiting
+    waiting = [delay for delay in delays if delay]
+    if waiting:
+        ledger.schedule(len(waiting), now + min(waiting))
+    ledger.ready += len(absent) - len(waiting)
     ledger.enqueued_total += len(absent)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Float, String, func, select, update
+from sqlalchemy import ColumnElement, Float, Integer, String, literal_column, select, update
 
 from queued.drivers.base import Exchange, Lane, Settlement, State
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.owners import Owner, hold, remember
 from queued.drivers.sql.promote import promote
 from queued.drivers.sql.rows import reservation, select_reservations
-from queued.drivers.sql.schema import LANE_CODES, failed, in_lane, in_state, jobs, state_code
+from queued.drivers.sql.schema import (
+    LANE_CODES,
+    failed,
+    in_lane,
+    in_state,
+    jobs,
+    next_due,
+    state_code,
+)
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import parameter
 from queued.drivers.sql.settle import settle
@@ -21,8 +30,9 @@ _here = jobs.c.queue == parameter("queue", String)
 
 _ready_in_lane = (_here, jobs.c.lane == parameter("lane"), in_state(State.READY))
 _first = select(jobs.c.seq).where(*_ready_in_lane).order_by(jobs.c.rank).limit(parameter("want"))
+_one = literal_column("1", Integer)
 
-HEAD = Statement(select(func.min(jobs.c.rank)).where(*_ready_in_lane))
+HEAD = Statement(select(jobs.c.rank).where(*_ready_in_lane).order_by(jobs.c.rank).limit(_one))
 RESERVE = Statement(
     update(jobs)
     .where(jobs.c.seq.in_(_first))
@@ -34,9 +44,10 @@ RESERVE = Statement(
     )
 )
 HIGHEST_FENCE = Statement(
-    select(func.max(jobs.c.fence)).where(
-        _here, jobs.c.owner == parameter("owner"), in_state(State.RESERVED)
-    )
+    select(jobs.c.fence)
+    .where(_here, jobs.c.owner == parameter("owner"), in_state(State.RESERVED))
+    .order_by(jobs.c.fence.desc())
+    .limit(_one)
 )
 BATCH = Statement(
     select_reservations.where(
@@ -46,7 +57,7 @@ BATCH = Statement(
         in_state(State.RESERVED),
     ).order_by(jobs.c.fence)
 )
-_next_due = select(func.min(jobs.c.ready_at)).where(_here, in_state(State.SCHEDULED))
+_next_due = next_due(parameter("queue", String))
 _hooks_due = select(failed.c.seq).where(
     failed.c.queue == parameter("queue"), failed.c.hook_at <= parameter("now", Float)
 )
@@ -56,8 +67,8 @@ def _ready(lane: Lane) -> ColumnElement[bool]:
     return select(jobs.c.seq).where(_here, in_lane(lane), in_state(State.READY)).exists()
 
 
-SIGNS = Statement(select(_next_due.scalar_subquery(), _hooks_due.exists(), _ready(Lane.SOLO)))
-WORK = Statement(select(_ready(Lane.NORMAL), _next_due.scalar_subquery()))
+SIGNS = Statement(select(_next_due, _hooks_due.exists(), _ready(Lane.SOLO)))
+WORK = Statement(select(_ready(Lane.NORMAL), _next_due))
 
 
 class Wanted(NamedTuple):
@@ -102,7 +113,7 @@ def _reserve(
     if wanted.nonce and wanted.nonce == holder.nonce:
         return holder.fence
     queue, lane, above = ledger.queue, LANE_CODES[wanted.lane], ledger.fence
-    head = session.value(HEAD, queue=queue, lane=lane)
+    head = session.row(HEAD, queue=queue, lane=lane)
     if head is None:
         return None
     count = session.run(
@@ -111,7 +122,7 @@ def _reserve(
         owner=owner,
         lane=lane,
         want=wanted.want,
-        offset=above + 1 - head,  # ranks rise, so fences do, the first by one
+        offset=above + 1 - head[0],  # ranks rise, so fences do, the first by one
         now=session.now,
     )
     ledger.fence = session.value(HIGHEST_FENCE, queue=queue, owner=owner)
@@ -139,7 +150,7 @@ def _answer(
     )
 
 
-def look(session: Session, queue: str) -> tuple[bool, float | None]:
-    """Return whether a job is ready for a normal worker, and when the next one is due, if any."""
+def look(session: Session, queue: str) -> tuple[bool, float | None, float]:
+    """Return whether a job is ready for a normal worker, when the next is due, and in how long."""
     ready, due_at = session.row(WORK, queue=queue)
-    return bool(ready), due_at
+    return bool(ready), due_at, math.inf if due_at is None else due_at - session.now

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Float, Integer, delete, literal_column, null, select, update
+from sqlalchemy import BigInteger, Float, Integer, delete, literal_column, null, select, update
 
 from queued.drivers.base import Counts, FailedJob, Lane, State
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import failure, select_failures
 from queued.drivers.sql.schema import failed, in_state, jobs, lane_code, state_code
 from queued.drivers.sql.session import Session, Statement
-from queued.drivers.sql.sets import given, members, packed, parameter
+from queued.drivers.sql.sets import among, given, packed, parameter
 from queued.drivers.sql.settle import remove
 
 _here = failed.c.queue == parameter("queue")
 _zero = literal_column("0", Integer)
-_requeued = given("rows", seq=Integer, rank=Integer)
+_requeued = given("rows", seq=BigInteger, rank=BigInteger)
 
 DUE_HOOKS = Statement(
     select(failed.c.seq)
@@ -27,10 +27,12 @@ DUE_HOOKS = Statement(
 )
 PUT_OFF = Statement(
     update(failed)
-    .where(failed.c.seq.in_(members("seqs")))
+    .where(among(failed.c.seq, "seqs", BigInteger))
     .values(hook_at=parameter("until", Float))
 )
-CLAIMED = Statement(select_failures.where(failed.c.seq.in_(members("seqs"))).order_by(failed.c.seq))
+CLAIMED = Statement(
+    select_failures.where(among(failed.c.seq, "seqs", BigInteger)).order_by(failed.c.seq)
+)
 FINISH_HOOK = Statement(
     update(failed)
     .where(
@@ -50,11 +52,11 @@ LISTED = Statement(
 FAILED = Statement(
     packed(jobs.c.id, jobs.c.seq).where(
         jobs.c.queue == parameter("queue"),
-        jobs.c.id.in_(members("ids")),
+        among(jobs.c.id, "ids"),
         in_state(State.FAILED),
     )
 )
-DELETE_RECORDS = Statement(delete(failed).where(failed.c.seq.in_(members("seqs"))))
+DELETE_RECORDS = Statement(delete(failed).where(among(failed.c.seq, "seqs", BigInteger)))
 REQUEUE = Statement(
     update(jobs)
     .where(jobs.c.seq == _requeued.c.seq)

@@ -1,32 +1,30 @@
 """A queue's own row: its fence, its next rank, and how many of its jobs are in each state.
 
-A verb reads it first, which on a server also locks the queue, changes it as it moves jobs, and
-writes it back in the same transaction.
+A verb reads it, changes it as it moves jobs, and writes it back in the same transaction, which no
+other of the queue runs beside.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import String, insert, select, update
 
-from queued.drivers.base import State
-from queued.drivers.sql.schema import in_state, jobs, queues
+from queued.drivers.sql.schema import next_due, queues
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import parameter
 
 _FIELDS = ("fence", "rank", "enqueued_total", "ready", "scheduled", "reserved", "failed")
 
-_next_due = (
-    select(func.min(jobs.c.ready_at))
-    .where(jobs.c.queue == parameter("queue"), in_state(State.SCHEDULED))
-    .scalar_subquery()
-)
+_READY = _FIELDS.index("ready")
+
+NEWS_BELOW = 16
+"""Where so many jobs were ready, whoever is idle has been told, and is on its way."""
 
 READ = Statement(
-    select(*(queues.c[field] for field in _FIELDS), _next_due)
-    .where(queues.c.queue == parameter("queue"))
-    .with_for_update(of=queues)
+    select(*(queues.c[field] for field in _FIELDS), next_due(parameter("queue", String))).where(
+        queues.c.queue == parameter("queue")
+    )
 )
 CREATE = Statement(
     insert(queues).values(queue=parameter("queue"), **{f: parameter(f) for f in _FIELDS})
@@ -51,8 +49,9 @@ class Ledger:
     reserved: int = 0
     failed: int = 0
     next_due: float | None = None
-    """When the earliest scheduled job is due, as read."""
+    """When the earliest scheduled job is due: as read, or sooner by what was scheduled since."""
     _stored: tuple[int, ...] = ()
+    _sooner: bool = False
 
     @classmethod
     def read(cls, session: Session, queue: str) -> Ledger | None:
@@ -69,6 +68,8 @@ class Ledger:
         if (fields := self._fields()) != self._stored:
             statement = WRITE if self._stored else CREATE
             session.run(statement, queue=self.queue, **dict(zip(_FIELDS, fields, strict=True)))
+            was_ready = self._stored[_READY] if self._stored else 0
+            session.news = self._sooner or (self.ready > 0 and was_ready < NEWS_BELOW)
             self._stored = fields
 
     def _fields(self) -> tuple[int, ...]:
@@ -81,6 +82,12 @@ class Ledger:
             self.reserved,
             self.failed,
         )
+
+    def schedule(self, count: int, due_at: float) -> None:
+        """Count jobs that became scheduled, of which the first is due at ``due_at``."""
+        self.scheduled += count
+        if self.next_due is None or due_at < self.next_due:
+            self.next_due, self._sooner = due_at, True
 
     def take_ranks(self, count: int) -> int:
         """Return the first of ``count`` ranks at the tail."""

@@ -22,7 +22,7 @@ from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import info, select_infos
 from queued.drivers.sql.schema import STATES, failed, in_lane, in_state, jobs, queues
 from queued.drivers.sql.session import Session, Statement
-from queued.drivers.sql.sets import Packed, members, parameter
+from queued.drivers.sql.sets import Packed, among, parameter
 from queued.drivers.sql.settle import remove
 
 HOUR = 3600.0
@@ -50,7 +50,7 @@ _failed_lately = select(func.count()).where(
 NO_WRITE = Statement(
     update(queues).where(queues.c.queue == parameter("queue")).values(fence=queues.c.fence)
 )
-QUEUES = Statement(select(queues.c.queue).order_by(queues.c.queue))
+QUEUES = Statement(select(queues.c.queue))
 STATS = Statement(
     select(
         queues.c.queue,
@@ -64,7 +64,7 @@ STATS = Statement(
         _head(Lane.NORMAL),
         _head(Lane.SOLO),
         _oldest_reserved.scalar_subquery(),
-    ).where(queues.c.queue.in_(members("names")))
+    ).where(among(queues.c.queue, "names"))
 )
 _named = jobs.c.id == parameter("id", String)
 FIND = Statement(select_infos.where(_named).order_by(jobs.c.queue).limit(_one))
@@ -89,7 +89,7 @@ def probe(session: Session) -> None:
 
 
 def list_queues(session: Session) -> list[str]:
-    return [queue for (queue,) in session.rows(QUEUES)]
+    return sorted(queue for (queue,) in session.rows(QUEUES))
 
 
 def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:

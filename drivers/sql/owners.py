@@ -11,14 +11,14 @@ from queued.drivers.base import Reservation, State
 from queued.drivers.sql.rows import reservation, select_reservations
 from queued.drivers.sql.schema import in_state, jobs, owners
 from queued.drivers.sql.session import Session, Statement
-from queued.drivers.sql.sets import given, members, packed, parameter
+from queued.drivers.sql.sets import among, given, packed, parameter
 
 FORGET_AFTER = 3600.0
 """Seconds after which an owner that is retired, or gone, and holds nothing is forgotten."""
 
 _here = owners.c.queue == parameter("queue")
 _this = owners.c.owner == parameter("owner")
-_these = owners.c.owner.in_(members("names"))
+_these = among(owners.c.owner, "names")
 _holds = (
     select(jobs.c.seq)
     .where(
@@ -79,6 +79,13 @@ HELD = Statement(
         in_state(State.RESERVED),
     ).order_by(jobs.c.fence)
 )
+FENCES = Statement(
+    packed(jobs.c.id, jobs.c.fence).where(
+        jobs.c.queue == parameter("queue"),
+        jobs.c.owner == parameter("owner"),
+        in_state(State.RESERVED),
+    )
+)
 LISTED = Statement(
     select(owners.c.owner, owners.c.lease_until, owners.c.retired_at).where(
         _here, or_(owners.c.lease_until > parameter("now", Float), _holds)
@@ -134,6 +141,10 @@ def retire(session: Session, queue: str, owner: str, *, only_expired: bool) -> l
         session.run(RETIRE, queue=queue, owner=owner, until=until, now=now)
     session.commit()
     return [reservation(row) for row in session.rows(HELD, queue=queue, owner=owner)]
+
+
+def held(session: Session, queue: str, owner: str) -> dict[str, int]:
+    return dict(session.packed(FENCES, queue=queue, owner=owner))
 
 
 def list_owners(session: Session, queue: str) -> dict[str, float]:

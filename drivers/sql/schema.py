@@ -26,10 +26,12 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    ScalarSelect,
     SmallInteger,
     String,
     Table,
     literal_column,
+    select,
 )
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
@@ -126,6 +128,15 @@ def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) ->
 
 def in_state(state: State) -> ColumnElement[bool]:
     return jobs.c.state == state_code(state)
+
+
+def next_due(queue: ColumnElement[str]) -> ScalarSelect[float]:
+    """Return when the earliest scheduled job of a queue is due.
+
+    Not ``min()``: PostgreSQL may go through all that are scheduled for it.
+    """
+    scheduled = select(jobs.c.ready_at).where(jobs.c.queue == queue, in_state(State.SCHEDULED))
+    return scheduled.order_by(jobs.c.ready_at).limit(literal_column("1", Integer)).scalar_subquery()
 
 
 def in_lane(lane: Lane) -> ColumnElement[bool]:

@@ -51,11 +51,13 @@ class Connection(Protocol):
 class Session:
     """One transaction. ``now`` is the back-end's clock, read when the transaction had its lock.
 
+    ``news``, set by what a verb did: idle workers should look. A file tells them by itself.
     A parameter that is a list is bound as a JSON array (see ``sets``).
     """
 
     def __init__(self, connection: Connection, dialect: Dialect, now: float) -> None:
         self.now = now
+        self.news = False
         self._execute = connection.execute
         self._dialect = dialect
 

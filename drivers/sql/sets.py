@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import (
     BindParameter,
+    Boolean,
     Column,
     ColumnElement,
     LargeBinary,
@@ -54,6 +55,29 @@ class ArrayItem(ColumnElement[Any]):
         self.row, self.index, self.type = row, index, type_()
 
 
+class ArrayMember(ColumnElement[Any]):
+    """A row's ``value`` itself, a text or a number."""
+
+    inherit_cache = False
+
+    def __init__(self, row: ColumnElement[Any], type_: type[TypeEngine[Any]]) -> None:
+        self.row, self.type = row, type_()
+
+
+class Among(ColumnElement[bool]):
+    """Whether a column's value is among the members, which are looked up in the column's index."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], members: ColumnElement[Any]) -> None:
+        self.column, self.members = column, members
+
+    def self_group(self, against: object = None) -> Among:  # noqa: ARG002 - as in ColumnElement
+        """Stand alone: SQLite would else be asked for ``= 1``, and use no index."""
+        return self
+
+
 class Packed(FunctionElement[str]):
     """All rows, each as the array of the given columns, in one JSON array."""
 
@@ -89,9 +113,13 @@ def given(name: str, **columns: type[TypeEngine[Any]]) -> Subquery:
     return select(*items).select_from(elements).subquery("given")
 
 
-def members(name: str) -> Select[Any]:
-    """Return the values bound as the parameter ``name``, a list, for use with ``in_``."""
-    return select(_elements(name).c.value)
+def among(
+    column: ColumnElement[Any], name: str, type_: type[TypeEngine[Any]] = String
+) -> ColumnElement[bool]:
+    """Ask whether a column's value is among those bound as the parameter ``name``, a list."""
+    elements = _elements(name)
+    members = select(ArrayMember(elements.c.value, type_)).select_from(elements)
+    return Among(column, members.scalar_subquery())
 
 
 def packed(*columns: Column[Any] | ColumnElement[Any]) -> Select[tuple[str]]:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Float, Integer, String, delete, func, insert, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    Integer,
+    String,
+    delete,
+    func,
+    insert,
+    null,
+    select,
+    update,
+)
 
 from queued.drivers.base import (
     SUSPECT_FROM,
@@ -25,9 +36,9 @@ from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import (
     Appended,
     Scalar,
+    among,
     cut,
     given,
-    members,
     packed,
     parameter,
     sliced,
@@ -35,18 +46,18 @@ from queued.drivers.sql.sets import (
 
 NAMED = Statement(  # by id alone: a planner that sees the owner goes through all that it holds
     packed(jobs.c.id, jobs.c.owner, jobs.c.fence, jobs.c.seq, *COUNTS).where(
-        jobs.c.queue == parameter("queue"), jobs.c.id.in_(members("ids"))
+        jobs.c.queue == parameter("queue"), among(jobs.c.id, "ids")
     )
 )
-DELETE_JOBS = Statement(delete(jobs).where(jobs.c.seq.in_(members("seqs"))))
-DELETE_PAYLOADS = Statement(delete(payloads).where(payloads.c.seq.in_(members("seqs"))))
+DELETE_JOBS = Statement(delete(jobs).where(among(jobs.c.seq, "seqs", BigInteger)))
+DELETE_PAYLOADS = Statement(delete(payloads).where(among(payloads.c.seq, "seqs", BigInteger)))
 
 _moved = given(
     "rows",
-    seq=Integer,
+    seq=BigInteger,
     state=Integer,
     lane=Integer,
-    rank=Integer,
+    rank=BigInteger,
     ready_at=Float,
     **dict.fromkeys(Counts._fields, Integer),
 )
@@ -63,13 +74,13 @@ MOVE = Statement(
         **{name: _moved.c[name] for name in Counts._fields},
     )
 )
-_note = given("rows", seq=Integer, start=Integer, length=Integer)
+_note = given("rows", seq=BigInteger, start=Integer, length=Integer)
 APPEND_NOTES = Statement(
     update(payloads)
     .where(payloads.c.seq == _note.c.seq)
     .values(history=Appended(payloads.c.history, cut(_note)))
 )
-_record = given("rows", seq=Integer, id=String, hook_at=Float, start=Integer, length=Integer)
+_record = given("rows", seq=BigInteger, id=String, hook_at=Float, start=Integer, length=Integer)
 INSERT_RECORDS = Statement(
     insert(failed).from_select(
         ["seq", "id", "queue", "failed_at", "hook_at", "record"],
@@ -124,7 +135,7 @@ class _Moves:
         match settlement:
             case Retry(delay=delay) if delay > 0:
                 state, ready_at = State.SCHEDULED, self.now + delay
-                self.ledger.scheduled += 1
+                self.ledger.schedule(1, ready_at)
             case Retry():
                 state, rank, ready_at = State.READY, self.ledger.take_ranks(1), self.now
                 self.ledger.ready += 1

@@ -9,7 +9,15 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from queued.drivers.sql.sets import HISTORY_LIMIT, Appended, ArrayItem, ArrayRows, Packed
+from queued.drivers.sql.sets import (
+    HISTORY_LIMIT,
+    Among,
+    Appended,
+    ArrayItem,
+    ArrayMember,
+    ArrayRows,
+    Packed,
+)
 
 DIALECT = sqlite.dialect(paramstyle="named")
 
@@ -27,6 +35,18 @@ def _array_rows(element: ArrayRows, compiler: SQLCompiler, **options: Any) -> st
 @compiles(ArrayItem, "sqlite")
 def _array_item(element: ArrayItem, compiler: SQLCompiler, **options: Any) -> str:
     return f"json_extract({compiler.process(element.row, **options)}, '$[{element.index}]')"
+
+
+@compiles(ArrayMember, "sqlite")
+def _array_member(element: ArrayMember, compiler: SQLCompiler, **options: Any) -> str:
+    return str(compiler.process(element.row, **options))
+
+
+@compiles(Among, "sqlite")
+def _among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column = compiler.process(element.column, **options)
+    members = compiler.process(element.members, **options)
+    return f"{column} IN {members}"
 
 
 @compiles(Packed, "sqlite")

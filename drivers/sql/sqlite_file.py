@@ -26,6 +26,7 @@ from queued.drivers.sql.schema import SCHEMA_VERSION, creation
 from queued.drivers.sql.session import Session
 from queued.drivers.sql.sqlite_dialect import DIALECT
 from queued.errors import DriverUnavailable
+from queued.folders import make_private
 
 T = TypeVar("T")
 
@@ -213,7 +214,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     with suppress(
         FileExistsError
     ):  # and is not touched: closing it would drop this process's locks

@@ -7,6 +7,7 @@ threads that outlive it may still push jobs.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,35 @@ class OwnThread:
             with suppress(RuntimeError):  # the loop was closed meanwhile: nobody listens
                 loop.call_soon_threadsafe(_answer, future, result, error)
             del call, future, function, result, error  # keep nothing alive while waiting
+
+
+class LazyThread:
+    """An ``OwnThread``, started by the first call; it stays with the process that made it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: OwnThread | None = None
+        self._pid = 0
+
+    def call(self, function: Callable[[], T]) -> asyncio.Future[T]:
+        """``OwnThread.call``.
+
+        :raises RuntimeError: in a process that was forked since the first call.
+        """
+        if self._thread is None:
+            self._thread = OwnThread(self._name)
+            self._pid = os.getpid()
+        elif self._pid != os.getpid():
+            raise RuntimeError("a driver was opened before a fork: open one in each process")
+        return self._thread.call(function)
+
+    async def end(self, last: Callable[[], None]) -> None:
+        """Run ``last`` and end. Idempotent; a later call begins anew."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._pid == os.getpid():
+            ending = thread.call(last)
+            thread.end()
+            await ending
 
 
 def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from psycopg import sql
 
+from tests.contract.postgresql import FAST, program, running_postgresql
 from tests.contract.servers import (
     Server,
     redis_program,
@@ -64,4 +66,26 @@ def sqlite(folder: Path) -> Iterator[CleanUrl]:
     yield lambda: f"sqlite:///{folder}/queue-{next(numbers)}.db"
 
 
-BACKENDS = {"memory": memory, "valkey": valkey, "redis7": redis7, "sqlite": sqlite}
+def postgresql(_: Path) -> Iterator[CleanUrl]:
+    if program("postgres") is None:
+        unavailable("PostgreSQL is not installed")
+    with running_postgresql(*FAST) as server, server.connect() as operator:
+
+        def clean_url() -> str:
+            tables = "SELECT tablename FROM pg_tables WHERE tablename LIKE 'queued\\_%'"
+            names = [name for (name,) in operator.execute(tables)]
+            if names:
+                for name in names:
+                    operator.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(name)))
+            return server.url
+
+        yield clean_url
+
+
+BACKENDS = {
+    "memory": memory,
+    "valkey": valkey,
+    "redis7": redis7,
+    "sqlite": sqlite,
+    "postgresql": postgresql,
+}

@@ -5,11 +5,9 @@ The test modules import its fixtures; ``driver`` takes the place of the suite's 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 import redis
@@ -62,42 +60,3 @@ def scripts_run(admin: redis.Redis) -> int:
     """How many EVALSHA the server has run, refused ones left out."""
     calls = admin.info("commandstats").get("cmdstat_evalsha", {})
     return int(calls.get("calls", 0)) - int(calls.get("rejected_calls", 0))
-
-
-class Proxy:
-    """Passes bytes between driver and server until told to lose the answers.
-
-    ``lose_answers``: what is sent from now on reaches the server, its answer does not come back,
-    and the connection ends.
-    """
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.lose_answers = False
-        self.connections = 0
-
-    async def __aenter__(self) -> Self:
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._listener.sockets[0].getsockname()[1]
-        self.url = f"redis://127.0.0.1:{port}/0"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._listener.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._server.port)
-        upwards = asyncio.create_task(self._pass(reader, up_writer))
-        while answer := await up_reader.read(65536):
-            if self.lose_answers:
-                break
-            writer.write(answer)
-        upwards.cancel()
-        writer.close()
-        up_writer.close()
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()

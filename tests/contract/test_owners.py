@@ -265,3 +265,14 @@ async def test_of_two_janitors_one_settles(make_driver: MakeDriver) -> None:
     again = await reserve(two, 20, owner=OTHER)
     assert {job.counts.lost for job in again} == {1}
     assert not (await look(one)).suspects
+
+
+async def test_what_an_owner_holds_is_told_with_its_fences(driver: Driver) -> None:
+    assert await driver.held(Q, ME) == {}
+    await push(driver, "a", "b", "c")
+    a, b = await reserve(driver, 2)
+    [c] = await reserve(driver, owner=OTHER)
+    assert await driver.held(Q, ME) == {"a": a.fence, "b": b.fence}
+    await settle(driver, ack(a), retry(b))
+    assert await driver.held(Q, ME) == {}
+    assert await driver.held(Q, OTHER) == {"c": c.fence}

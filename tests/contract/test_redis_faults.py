@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
 import redis
@@ -12,8 +12,8 @@ from queued.drivers.base import NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.scripts import scripts
 from queued.errors import DriverUnavailable
+from tests.chaos.proxy import Moment, Proxy
 from tests.contract.redis_steps import (
-    Proxy,
     driver_of_server,  # noqa: F401 - a fixture
     fresh_server,  # noqa: F401 - a fixture
     opened,
@@ -36,11 +36,12 @@ from tests.contract.steps import (
 
 
 @pytest.fixture
-async def proxy(server: Server) -> AsyncIterator[Proxy]:
-    async with Proxy(server) as proxy:
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
         yield proxy
 
 
+@pytest.mark.fault(31)
 async def test_flushed_scripts_are_loaded_again(driver: RedisDriver, admin: redis.Redis) -> None:
     held = await hold(driver, "a")
     await push(driver, "b")
@@ -49,6 +50,7 @@ async def test_flushed_scripts_are_loaded_again(driver: RedisDriver, admin: redi
     assert (answer.lost, ids(answer.jobs)) == ([], ["b"])
 
 
+@pytest.mark.fault(31)
 async def test_only_what_was_refused_runs_again(driver: RedisDriver, admin: redis.Redis) -> None:
     held = await hold(driver, "a")
     await push(driver, "b")
@@ -58,6 +60,7 @@ async def test_only_what_was_refused_runs_again(driver: RedisDriver, admin: redi
     assert (answer.lost, ids(answer.jobs)) == ([], ["b"])
 
 
+@pytest.mark.fault(32)
 async def test_a_reserve_whose_answer_was_lost_gives_the_same_batch(
     server: Server,
     driver: RedisDriver,
@@ -66,16 +69,17 @@ async def test_a_reserve_whose_answer_was_lost_gives_the_same_batch(
     await push(driver, *names(4))
     async with opened(proxy.url) as worker:
         first = await worker.exchange(Q, ME, want=1, nonce=1)
-        proxy.lose_answers = True
+        proxy.reset(Moment.AFTER)
         with pytest.raises(DriverUnavailable, match="cannot be reached"):
             await worker.exchange(Q, ME, [ack(first.jobs[0])], want=2, nonce=2)
-        proxy.lose_answers = False
+        proxy.heal()
         again = await worker.exchange(Q, ME, [ack(first.jobs[0])], want=2, nonce=2)
     assert ids(again.jobs) == names(4)[1:3]
     assert again.lost == names(4)[:1]
     assert (await driver.stats([Q]))[Q].reserved == 2
 
 
+@pytest.mark.fault(32)
 async def test_no_command_is_sent_twice_by_itself(
     driver: RedisDriver,
     admin: redis.Redis,
@@ -84,12 +88,12 @@ async def test_no_command_is_sent_twice_by_itself(
     async with opened(proxy.url) as producer:
         before = scripts_run(admin)
         connections = proxy.connections
-        proxy.lose_answers = True
+        proxy.reset(Moment.AFTER)
         with pytest.raises(DriverUnavailable) as caught:
             await producer.enqueue(Q, [NewJob("a", b"a"), NewJob("b", b"b")])
         assert scripts_run(admin) == before + 1
         assert proxy.connections <= connections + 1
-        proxy.lose_answers = False
+        proxy.heal()
         assert caught.value.ids == ("a", "b")
         assert await producer.enqueue(Q, [NewJob("a", b"a")]) == [False]
     assert await drain(driver) == ["a", "b"]
@@ -100,7 +104,7 @@ async def test_a_queue_is_known_when_the_answer_to_its_first_job_was_lost(
     proxy: Proxy,
 ) -> None:
     async with opened(proxy.url) as producer:
-        proxy.lose_answers = True
+        proxy.reset(Moment.AFTER)
         with pytest.raises(DriverUnavailable):
             await push(producer, "a")
     assert await driver.queues() == [Q]
@@ -154,6 +158,7 @@ async def test_an_idle_connection_that_was_closed_costs_no_call(
     assert await drain(driver) == ["a", "b"]
 
 
+@pytest.mark.fault(33)
 async def test_a_server_that_hangs_is_unavailable_within_the_bound(
     server: Server,
     driver: RedisDriver,

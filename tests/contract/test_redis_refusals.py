@@ -13,6 +13,7 @@ import redis
 from queued.drivers.base import NewJob, State
 from queued.drivers.redis import RedisDriver
 from queued.errors import DriverError, DriverUnavailable
+from tests.chaos.invariants import broken
 from tests.contract.redis_steps import (
     SERVERS,
     driver_of_server,  # noqa: F401 - a fixture
@@ -41,6 +42,7 @@ from tests.contract.steps import (
 )
 
 
+@pytest.mark.fault(28)
 async def test_a_full_memory_refuses_new_jobs_and_lets_all_others_finish(
     driver: RedisDriver,
     admin: redis.Redis,
@@ -63,6 +65,7 @@ async def test_a_full_memory_refuses_new_jobs_and_lets_all_others_finish(
         fail(jobs[3], record=b"r" * 999),
     )
     assert lost == []
+    assert broken(admin, Q) == []
     assert sorted(await drain(driver)) == sorted([*names(6)[1:3], *names(6)[4:], "later"])
     assert await driver.requeue(Q, [names(6)[3]]) == [True]
     assert await driver.cancel(Q, names(6)[3]) is State.READY
@@ -70,6 +73,7 @@ async def test_a_full_memory_refuses_new_jobs_and_lets_all_others_finish(
     assert await driver.enqueue(Q, [NewJob("x", b"x")]) == [True]
 
 
+@pytest.mark.fault(29)
 async def test_a_replica_refuses_until_it_is_promoted(
     driver: RedisDriver,
     admin: redis.Redis,

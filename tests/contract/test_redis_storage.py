@@ -161,6 +161,7 @@ async def test_a_history_keeps_its_newest_notes_within_its_bound(driver: RedisDr
 
 
 @pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.fault(37)
 async def test_a_job_that_waits_costs_at_most_300_bytes(kind: str, tmp_path: Path) -> None:
     count = 20_000
     with running(start(kind, tmp_path)) as server, redis.Redis(port=server.port) as admin:

@@ -117,7 +117,7 @@ async def test_a_relative_path_is_of_the_working_directory(
     assert (tmp_path / "queued.db").exists()
 
 
-@pytest.mark.parametrize("url", [*IN_MEMORY, *NO_FILE, "postgresql://u:secret@host/db", "nothing"])
+@pytest.mark.parametrize("url", [*IN_MEMORY, *NO_FILE, "postgresql://u:secret@h:x/db", "nothing"])
 def test_urls_that_are_refused(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         SqlDriver(url)
@@ -135,6 +135,7 @@ async def test_operators_read_failed_jobs_with_plain_sql(driver: SqlDriver, path
 
 
 # another process holds the lock
+@pytest.mark.fault(44)
 async def test_a_lock_is_waited_for(driver: SqlDriver, path: Path) -> None:
     await driver.open()
     with another(path) as connection:
@@ -147,6 +148,7 @@ async def test_a_lock_is_waited_for(driver: SqlDriver, path: Path) -> None:
     assert await drain(driver) == ["a"]
 
 
+@pytest.mark.fault(44)
 @pytest.mark.usefixtures("impatient")
 async def test_a_lock_that_is_kept_is_reported(driver: SqlDriver, path: Path) -> None:
     held = await hold(driver, "held")
@@ -179,6 +181,7 @@ async def test_opening_waits_for_a_lock_and_may_be_repeated(driver: SqlDriver, p
     await push(driver, "a")
 
 
+@pytest.mark.fault(43)
 async def test_a_full_disk_refuses_pushes_and_takes_acknowledgements(driver: SqlDriver) -> None:
     big = [NewJob(name, b"x" * 4000) for name in names(50)]
     assert all(await driver.enqueue(Q, big))

@@ -11,6 +11,7 @@ from queued.drivers import driver_for
 from queued.drivers.base import Driver, NewJob
 from queued.errors import DriverUnavailable
 from tests.contract.backends import unavailable
+from tests.contract.postgresql import Postgresql, program, running_postgresql
 from tests.contract.servers import Server, redis_program, running, start_redis, start_valkey
 from tests.contract.steps import ME, Q, drain, push, until
 
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "wait": lambda driver: driver.wait(Q, 5),
     "wake": lambda driver: driver.wake(Q),
     "renew": lambda driver: driver.renew(Q, [ME], 30),
+    "held": lambda driver: driver.held(Q, ME),
     "retire": lambda driver: driver.retire(Q, "other"),
     "owners": lambda driver: driver.owners(Q),
     "promote": lambda driver: driver.promote(Q),
@@ -39,9 +41,15 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
 }
 
 
-@pytest.fixture(params=["valkey", "redis7"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["valkey", "redis7", "postgresql"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server | Postgresql]:
     """A server of the test's own, to be taken away."""
+    if request.param == "postgresql":
+        if program("postgres") is None:
+            unavailable("PostgreSQL is not installed")
+        with running_postgresql() as postgres:
+            yield postgres
+        return
     if request.param == "redis7" and redis_program() is None:
         unavailable("redis-server is not installed")
     start = {"valkey": start_valkey, "redis7": start_redis}[request.param]
@@ -50,14 +58,16 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def driver(server: Server) -> AsyncIterator[Driver]:
+async def driver(server: Server | Postgresql) -> AsyncIterator[Driver]:
     driver = driver_for(server.url)
     await driver.open()
     yield driver
     await driver.close()
 
 
-async def test_no_verb_takes_an_outage_for_an_empty_queue(server: Server, driver: Driver) -> None:
+async def test_no_verb_takes_an_outage_for_an_empty_queue(
+    server: Server | Postgresql, driver: Driver
+) -> None:
     await push(driver, "a")
     server.kill()
     for verb in [*VERBS.values()] * 2:  # the connection that broke, and the one that is refused
@@ -66,7 +76,7 @@ async def test_no_verb_takes_an_outage_for_an_empty_queue(server: Server, driver
 
 
 async def test_an_enqueue_names_the_jobs_whose_fate_is_unknown(
-    server: Server, driver: Driver
+    server: Server | Postgresql, driver: Driver
 ) -> None:
     server.kill()
     with pytest.raises(DriverUnavailable) as caught:
@@ -75,7 +85,7 @@ async def test_an_enqueue_names_the_jobs_whose_fate_is_unknown(
 
 
 async def test_a_client_goes_on_by_itself_when_the_back_end_is_back(
-    server: Server, driver: Driver
+    server: Server | Postgresql, driver: Driver
 ) -> None:
     await push(driver, "a", "b")
     server.stop()
@@ -96,7 +106,7 @@ async def test_a_client_goes_on_by_itself_when_the_back_end_is_back(
     assert await drain(driver) == ["a", "b", "c"]
 
 
-async def test_opening_what_is_not_there(server: Server) -> None:
+async def test_opening_what_is_not_there(server: Server | Postgresql) -> None:
     server.kill()
     driver = driver_for(server.url)
     with pytest.raises(DriverUnavailable):

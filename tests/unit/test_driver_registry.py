@@ -104,7 +104,7 @@ def test_an_unknown_scheme_names_the_known_ones() -> None:
         driver_for("amqp://user:s3cret@host")
     [problem] = caught.value.problems
     assert problem.startswith('connection: no driver for "amqp://"; known: ')
-    assert problem.endswith("memory, redis, rediss, sqlite, unix")
+    assert problem.endswith("memory, postgresql, redis, rediss, sqlite, unix")
 
 
 def test_a_slip_of_the_finger_names_what_was_meant() -> None:
@@ -123,6 +123,20 @@ def test_what_is_not_supported_yet_says_so(scheme: str) -> None:
 def test_what_is_no_url(url: str) -> None:
     with pytest.raises(ConfigError, match="expected a URL") as caught:
         driver_for(url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["psycopg", "psycopg.pq"])
+def test_postgresql_without_psycopg_says_what_to_install(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second: there is psycopg, and neither its binary part nor a libpq."""
+    for name in list(sys.modules):
+        if name.startswith(("psycopg", "queued.drivers.sql.postgresql", "queued.drivers.sql.not")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError, match=r"pip install 'queued\[postgres\]'") as caught:
+        driver_for("postgresql://u:s3cret@host/db")
     assert "s3cret" not in str(caught.value)
 
 

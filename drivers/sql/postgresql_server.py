@@ -1,0 +1,307 @@
+"""One connection to a PostgreSQL server: one transaction a verb, bounded waits, clear errors.
+
+A transaction that writes begins by taking its queue's lock, an advisory one that PostgreSQL gives
+up with the transaction, in the order asked. So a queue's transactions come one after another, as
+the counts in its row need, and never wait for each other crosswise; those of other queues run
+beside them. ``now`` is the server's clock, read once the lock is held.
+
+Nothing is repeated here. A connection that is lost while it commits leaves open whether it did: to
+enqueue the same ids, or to exchange under the same nonce once more, finds out.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg import conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
+
+from queued.drivers.sql.postgresql_dialect import DIALECT
+from queued.drivers.sql.schema import SCHEMA_VERSION, creation
+from queued.drivers.sql.session import Session
+from queued.errors import ConfigError, DriverUnavailable
+
+T = TypeVar("T")
+
+OLDEST = 13
+CONNECT_WITHIN, LOCK_WITHIN, STATEMENT_WITHIN = 5, 5, 10  # seconds
+CHANNEL, WAKE_CHANNEL = "queued_news", "queued_wake"
+
+_DEFAULTS: dict[str, Any] = {
+    "application_name": "queued",
+    "connect_timeout": CONNECT_WITHIN,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+_SETTINGS = "; ".join(
+    f"SET {setting}"
+    for setting in (
+        f"lock_timeout = '{LOCK_WITHIN}s'",
+        f"statement_timeout = '{STATEMENT_WITHIN}s'",
+        # a stopped process must not keep its queue's lock
+        f"idle_in_transaction_session_timeout = '{STATEMENT_WITHIN}s'",
+        # Each statement has its index, and is planned for the size that the tables have now: a
+        # queue grows from nothing to a million before statistics tell, and a kept plan with it.
+        "enable_seqscan = off",
+        "enable_bitmapscan = off",
+        "plan_cache_mode = force_custom_plan",
+    )
+)
+_VACUUM_SOON = "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 1000"
+_STORAGE = f"""
+ALTER TABLE queued_jobs SET ({_VACUUM_SOON});
+ALTER TABLE queued_payloads SET ({_VACUUM_SOON});
+ALTER TABLE queued_queues SET (fillfactor = 50);
+ALTER TABLE queued_owners SET (fillfactor = 50);
+"""
+_SCHEMA = f"queued schema {SCHEMA_VERSION}"
+_FOUND = (
+    "SELECT coalesce(obj_description(found), ''), found IS NULL "
+    "FROM to_regclass('queued_queues') AS found"
+)
+_VERSION = "SELECT xmin::text FROM queued_queues WHERE queue = %s"
+_NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
+
+_REASONS = {
+    "25006": "it takes no writes: a standby, or set read-only",
+    "42501": "this user may not do that",
+    "42P01": "queued's tables are missing",
+    "53100": "its disk is full",
+    "53200": "it is out of memory",
+    "53300": "it takes no more connections",
+    "55P03": f"another transaction kept the lock for {LOCK_WITHIN} s",
+    "57014": f"a statement took longer than {STATEMENT_WITHIN} s",
+    "57P01": "it ended the connection",
+    "57P02": "it crashed",
+    "57P03": "it is starting up or shutting down",
+}
+_HARMLESS = {"53100", "53200", "55P03", "57014"}  # the connection is as good as before
+_OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
+
+
+class PostgresqlServer:
+    """A server's database, connected when first needed, and used by one thread at a time.
+
+    :raises ConfigError: the URL cannot be read.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            given = conninfo.conninfo_to_dict(url)
+        except psycopg.Error:  # its text may show a part of the password
+            hint = "special characters in a password are written as %XX"
+            raise ConfigError([f"connection: this PostgreSQL URL cannot be read; {hint}"]) from None
+        self._parameters = {**_DEFAULTS, **given}
+        where = given.get("host") or "localhost"
+        port = f":{given['port']}" if given.get("port") else ""
+        self.name = f"PostgreSQL database {given.get('dbname', '')} at {where}{port}"
+        self._connection: psycopg.Connection[Any] | None = None
+        self._closing = threading.Lock()
+
+    def write(self, queue: str, verb: Callable[[Session], T]) -> T:
+        """Run a verb under its queue's lock. It may commit early, and then only read."""
+        begin = (
+            "BEGIN ISOLATION LEVEL READ COMMITTED; "
+            f"{_NOW} FROM pg_advisory_xact_lock({_lock(queue)})"
+        )
+        with self._connected() as connection:
+            return _within(connection, begin, verb, queue)
+
+    def read(self, verb: Callable[[Session], T]) -> T:
+        """Run a verb over one snapshot."""
+        begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
+        with self._connected() as connection:
+            return _within(connection, begin, verb)
+
+    def glance(self, queue: str, verb: Callable[[Session], T]) -> tuple[object, T]:
+        """Run a verb of one statement; return with it what differs once the queue has changed.
+
+        That is asked first, so that what is committed meanwhile shows up at the next glance.
+        """
+        with self._connected() as connection:
+            version = connection.execute(_VERSION, (queue,)).fetchone()
+            return version, verb(_Session(connection, _last(connection.execute(_NOW))))
+
+    def notify(self, queue: str) -> None:
+        """Ask whoever waits for ``queue`` to look."""
+        with self._connected() as connection:
+            connection.execute("SELECT pg_notify(%s, %s)", (WAKE_CHANNEL, queue))
+
+    def listen(self) -> psycopg.Connection[Any]:
+        """Return a connection of its own that is told of news and wake-ups."""
+        with self._reporting():
+            connection = self._connect()
+            connection.execute(f"LISTEN {CHANNEL}; LISTEN {WAKE_CHANNEL}", prepare=False)
+            return connection
+
+    def connect(self) -> None:
+        """Connect, and create the tables where they are missing."""
+        with self._connected():
+            pass
+
+    def close(self) -> None:
+        with self._closing:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(psycopg.Error):
+                    connection.close()
+
+    def abort(self) -> None:
+        """From another thread: let the call that waits for the server fail now."""
+        with self._closing:
+            if self._connection is not None and not self._connection.closed:
+                with suppress(OSError), _socket(self._connection.pgconn.socket) as connected:
+                    connected.shutdown(socket.SHUT_RDWR)
+
+    def unavailable(self, reason: str, detail: object = None) -> DriverUnavailable:
+        return DriverUnavailable(f"{self.name}: {reason}" + (f" ({detail})" if detail else ""))
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection[Any]]:
+        with self._reporting():
+            if self._connection is None or self._connection.closed:
+                connection = self._connect()
+                try:
+                    self._prepare(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._connection = connection
+            yield self._connection
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        connection = psycopg.Connection.connect(**self._parameters, autocommit=True)
+        if connection.info.server_version < OLDEST * 10_000:
+            connection.close()
+            raise self.unavailable(f"queued needs PostgreSQL {OLDEST} at least")
+        connection.prepare_threshold = 2
+        connection.prepared_max = 300
+        # one type for all integers, so that a statement is prepared once
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.adapters.register_dumper(int, Int8BinaryDumper)
+        return connection
+
+    def _prepare(self, connection: psycopg.Connection[Any]) -> None:
+        connection.execute(_SETTINGS, prepare=False)
+        if not self._is_ours(connection):
+            with connection.transaction():  # guarded: several hosts may start at once
+                connection.execute(f"SELECT pg_advisory_xact_lock({_lock(_SCHEMA)})")
+                if not self._is_ours(connection):
+                    for statement in creation(DIALECT):
+                        connection.execute(cast("Any", statement))
+                    connection.execute(cast("Any", _STORAGE), prepare=False)
+                    connection.execute(f"COMMENT ON TABLE queued_queues IS '{_SCHEMA}'")
+
+    def _is_ours(self, connection: psycopg.Connection[Any]) -> bool:
+        """Return False when the tables are missing."""
+        row = connection.execute(_FOUND).fetchone()
+        assert row is not None
+        schema, missing = row
+        if not missing and schema != _SCHEMA:
+            raise self.unavailable(
+                f'its table queued_queues is marked "{schema}", and this queued knows only '
+                f'"{_SCHEMA}"; it belongs to a newer queued or to another program'
+            )
+        return not missing
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Raise ``DriverUnavailable`` for what the server or the way to it reports."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if error.sqlstate not in _HARMLESS:
+                self.close()
+            if isinstance(error, _OUR_FAULTS) and error.sqlstate not in _REASONS:
+                raise
+            reason = _REASONS.get(error.sqlstate or "", "it cannot be reached or used")
+            text = next(iter(str(error).splitlines()), type(error).__name__)
+            raise self.unavailable(reason, text) from error
+        except OSError as error:
+            self.close()
+            raise self.unavailable(error.strerror or str(error)) from error
+
+
+class _Session(Session):
+    """A transaction that tells of its news once it has committed."""
+
+    def __init__(
+        self, connection: psycopg.Connection[Any], now: float, queue: str | None = None
+    ) -> None:
+        super().__init__(_Binary(connection), DIALECT, now)
+        self._connection = connection
+        self._queue = queue
+
+    def commit(self) -> None:
+        """Tell of news in a transaction of its own: one that tells locks out all that do."""
+        text = "COMMIT"
+        if self.news and self._queue is not None:
+            payload = self._queue.replace("'", "''")
+            text += f"; NOTIFY {CHANNEL}, '{payload}'"
+        self._connection.execute(cast("Any", text), prepare=False)
+
+
+class _Binary:
+    """A connection's one cursor, used again and again: bytes cross as they are."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._cursor = connection.cursor(binary=True)
+
+    def execute(self, text: str, parameters: Mapping[str, Any], /) -> psycopg.Cursor[Any]:
+        return self._cursor.execute(cast("Any", text), parameters)
+
+
+def _within(
+    connection: psycopg.Connection[Any],
+    begin: str,
+    verb: Callable[[Session], T],
+    queue: str | None = None,
+) -> T:
+    """Run a verb in a transaction. ``begin`` begins it, and returns the time."""
+    try:
+        now = _last(connection.execute(cast("Any", begin), prepare=False))
+        session = _Session(connection, now, queue)
+        result = verb(session)
+        if connection.info.transaction_status == TransactionStatus.INTRANS:
+            session.commit()
+    except BaseException:
+        if connection.info.transaction_status != TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _last(cursor: psycopg.Cursor[Any]) -> float:
+    """Return the one value of the last statement that was executed."""
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone()
+    assert row is not None
+    value: float = row[0]
+    return value
+
+
+def _lock(name: str) -> int:
+    """Return the number of an advisory lock."""
+    digest = blake2b(b"queued:" + name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+@contextmanager
+def _socket(descriptor: int) -> Iterator[socket.socket]:
+    """Lend a socket that belongs to somebody else."""
+    borrowed = socket.socket(fileno=descriptor)
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
