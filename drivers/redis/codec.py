@@ -64,6 +64,14 @@ def reservations(flat: Sequence[Any]) -> Iterator[Reservation]:
         )
 
 
+def fences(flat: Sequence[bytes]) -> dict[str, int]:
+    """Return id and fence of each entry in ``held``."""
+    values = iter(flat)
+    return {
+        unpack_id(raw): _ENTRY.unpack(entry)[0] for raw, entry in zip(values, values, strict=True)
+    }
+
+
 def record_of(record: bytes) -> tuple[bytes, float, float]:
     """Return payload, time of enqueueing and time of readiness from a record in ``jobs``."""
     enqueued, ready = int.from_bytes(record[:6]), int.from_bytes(record[6:12])

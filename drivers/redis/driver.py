@@ -22,6 +22,7 @@ from queued.drivers.base import (
 )
 from queued.drivers.redis.codec import (
     failed_job,
+    fences,
     job_info,
     milliseconds,
     pack_id,
@@ -137,6 +138,10 @@ class RedisDriver:
             [self._commands.verb("renew", queue, head, *batch) for batch in batches(owners)]
         )
         return [owner.decode() for owner in chain.from_iterable(replies)]
+
+    async def held(self, queue: str, owner: str) -> dict[str, int]:
+        [flat] = await self._run([("HGETALL", self._commands.key(f"held:{owner}", queue))])
+        return fences(flat)
 
     # janitors
 

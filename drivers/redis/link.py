@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
@@ -86,6 +88,7 @@ class Link:
         self._lock = asyncio.Lock()
         self._closed = False
         self.within = CALL_WITHIN
+        _links.add(self)
 
     async def send(self, commands: Sequence[Command], blocking: float = 0.0) -> list[Any]:
         """Send all ``commands`` at once; return their replies, an error reply as a value.
@@ -116,6 +119,17 @@ class Link:
         self._closed = True
         with contextlib.suppress(RedisError, OSError):  # it is gone, which is all that was wanted
             await self._connection.disconnect()
+
+    def disinherit(self) -> None:
+        """Let go of the connection in a forked process: it is its parent's, and stays open there.
+
+        Its descriptor leads nowhere from now on; closed, its number would be given to another file,
+        which whoever tidies up after us would then close.
+        """
+        writer = self._connection._writer  # noqa: SLF001 - as below
+        if writer is not None:
+            with contextlib.suppress(OSError), open(os.devnull, "rb") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), writer.get_extra_info("socket").fileno(), False)
 
     async def _send(self, packed: bytes, count: int) -> list[Any]:
         connection = self._connection
@@ -152,3 +166,14 @@ class Link:
         """
         reader = self._connection._reader  # noqa: SLF001 - see above
         return reader is not None and (reader.at_eof() or reader.exception() is not None)
+
+
+_links: WeakSet[Link] = WeakSet()
+
+
+def _after_fork() -> None:
+    for link in list(_links):
+        link.disinherit()
+
+
+os.register_at_fork(after_in_child=_after_fork)
