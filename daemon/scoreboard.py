@@ -6,6 +6,7 @@ they ended, whose deadline has passed. A write costs about a microsecond and no 
     header   magic, slots, heartbeat, began, settled
     states   a byte for each slot: the one word that says what a slot means
     slots    generation, started, deadline, retry_in, fence, max_tries, job id, job class
+    recorder the last log lines and the stacks of a crash (see ``Recorder``)
 
 A slot's generation is odd while ``begin`` writes it (a seqlock), so a reader never takes a half of
 one job for another. ``finish`` and ``clear`` change one byte. A worker killed in the middle of a
@@ -21,6 +22,9 @@ import struct
 import tempfile
 from enum import IntEnum
 from typing import NamedTuple, Self
+
+from queued.daemon import recorder
+from queued.daemon.recorder import Recorder
 
 _MAGIC = 0x71756575  # "queu"
 _HEAD = struct.Struct("=IIdQQ")  # magic, slots, heartbeat, began, settled
@@ -70,17 +74,17 @@ class Scoreboard:
     def __init__(self, fd: int, slots: int) -> None:
         self.fd = fd
         self.slots = slots
-        self._first = _HEAD_SIZE + -(-slots // _WORD) * _WORD
-        self._map = mmap.mmap(fd, self._first + slots * _SLOT_SIZE)
+        self._first = _first(slots)
+        self._map = mmap.mmap(fd, _size(slots))
         self._words = memoryview(self._map).cast("Q")
         self._clock = memoryview(self._map).cast("d")
         self._states = memoryview(self._map)[_HEAD_SIZE : _HEAD_SIZE + slots]
+        self.recorder = Recorder(fd, self._map, self._first + slots * _SLOT_SIZE)
 
     @classmethod
     def create(cls, slots: int) -> Self:
         """Make the board of a worker with ``slots`` slots, all idle."""
-        size = _HEAD_SIZE + -(-slots // _WORD) * _WORD + slots * _SLOT_SIZE
-        fd = _anonymous_file(size)
+        fd = _anonymous_file(_size(slots))
         try:
             os.pwrite(fd, _HEAD.pack(_MAGIC, slots, 0.0, 0, 0), 0)
             return cls(fd, slots)
@@ -225,6 +229,15 @@ class Scoreboard:
                 retry_in,
             )
         return None
+
+
+def _first(slots: int) -> int:
+    """Return where the first slot is: the states before it fill whole words."""
+    return _HEAD_SIZE + -(-slots // _WORD) * _WORD
+
+
+def _size(slots: int) -> int:
+    return _first(slots) + slots * _SLOT_SIZE + recorder.SIZE
 
 
 def _text(field: bytes) -> str:

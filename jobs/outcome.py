@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -14,14 +15,16 @@ from typing import Any, NamedTuple
 from queued.drivers import base
 from queued.drivers.states import Charge
 from queued.errors import CorruptPayload, JobCrashed, JobTimeout, UnknownJob
+from queued.jobs.dossier import in_brief
 from queued.jobs.frames import is_ours
 from queued.jobs.limits import Limits
 from queued.jobs.payload import job_name
+from queued.jobs.redaction import redact_text
 from queued.jobs.text import error_text, one_line, safe_lines
 from queued.units import format_duration, parse_duration
 
 MAX_NOTE = 500
-"""Bytes of a note: one for each run is kept beside the job."""
+"""Bytes of a note without a dossier: one for each run is kept beside the job."""
 MAX_TRACEBACK = 16 * 1024
 """Characters of a stored traceback; its first and last lines are kept."""
 HOOK_AFTER = 60.0
@@ -87,12 +90,16 @@ def decide(
     hook: bool,
     now: float,
     timed_out: bool = False,
+    readable: bool = True,
+    dossier: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Return what becomes of a job after a run that ended with ``error`` (None: it returned).
 
     A run that was cancelled for its ``timeout`` is charged as a timeout however it ended after:
     what swallowed the cancellation may have been half done. ``hook``: the class has a ``failed()``;
-    ``now`` is wall-clock time in seconds, for the record only.
+    ``readable``: there was an instance, so that the error is the job's own and not its payload's;
+    ``now`` is wall-clock time in seconds, for the record only; ``dossier`` is of a run that ends
+    with its worker.
     """
     if error is None and not timed_out:
         return Decision(base.Ack(reservation.id, reservation.fence), Outcome.SUCCEEDED)
@@ -102,8 +109,8 @@ def decide(
     tries = reservation.counts.tries + 1
     run = reservation.counts.runs + 1
     said = _said(error, job, limits, timed_out=timed_out)
-    reason = _reason(error, tries, limits, timed_out=timed_out)
-    where: dict[str, Any] = {"at": now, "error": said, "worker": worker}
+    reason = _reason(error, tries, limits, timed_out=timed_out, readable=readable)
+    where: dict[str, Any] = {"at": now, "error": said, "worker": worker, "dossier": dossier}
 
     if reason is None:
         outcome = Outcome.TIMED_OUT if timed_out else Outcome.RETRIED
@@ -125,14 +132,25 @@ def decide(
         charge,
         record(kind=_kind(failure), trace=trace(failure), job=job, reason=reason, **where),
         note(outcome, run=run, **where),
-        HOOK_AFTER if hook and not isinstance(failure, UnknownJob | CorruptPayload) else None,
+        HOOK_AFTER if hook and readable else None,
     )
     after = f"after {tries} tries" if tries > 1 else "on its first try"
     return Decision(settlement, outcome, said, f"{_short(job)} failed {after}: {said}")
 
 
-def note(outcome: Outcome, *, at: float, error: str, worker: str, run: int) -> bytes:
-    """Return the note of one run, at most ``MAX_NOTE`` bytes; the error is cut to fit."""
+def note(
+    outcome: Outcome,
+    *,
+    at: float,
+    error: str,
+    worker: str,
+    run: int,
+    dossier: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Return the note of one run, at most ``MAX_NOTE`` bytes; the error is cut to fit.
+
+    :param dossier: of a run that ended with its worker; it comes on top, in brief.
+    """
     values = {
         "at": round(at, 3),
         "outcome": outcome.value,
@@ -145,28 +163,36 @@ def note(outcome: Outcome, *, at: float, error: str, worker: str, run: int) -> b
     while (over := len(_json(text)) - 2 - room) > 0:  # what JSON escapes, and what is not ASCII
         text = text[: -max(1, over // 4) - 1] + "…"
     values["error"] = text
-    return _json(values)
+    return _json(values | {"dossier": in_brief(dossier)} if dossier else values)
 
 
 def record(
-    *, error: str, kind: str, trace: str, at: float, worker: str, job: str, reason: str
+    *,
+    error: str,
+    kind: str,
+    trace: str,
+    at: float,
+    worker: str,
+    job: str,
+    reason: str,
+    dossier: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the record of a failure, all of it text.
 
     ``reason`` is why there was no further try: ``max_tries``, ``timed_out``, ``fail`` (the job said
     so), ``unknown_job`` or ``corrupt_payload``; the janitor's records also have ``crashed``.
+    ``dossier``: of a job that lost its worker.
     """
-    return _json(
-        {
-            "error": one_line(error),
-            "type": kind,
-            "traceback": trace,
-            "at": round(at, 3),
-            "worker": worker,
-            "job": one_line(job, 200),
-            "reason": reason,
-        }
-    )
+    values = {
+        "error": one_line(error),
+        "type": kind,
+        "traceback": trace,
+        "at": round(at, 3),
+        "worker": worker,
+        "job": one_line(job, 200),
+        "reason": reason,
+    }
+    return _json(values | {"dossier": dossier} if dossier else values)
 
 
 def exception_of(stored: bytes) -> Exception:
@@ -192,27 +218,33 @@ def trace(error: BaseException) -> str:
         frames = frames.tb_next
     try:
         lines = traceback.format_exception(type(error), error, frames or start)
-        text = safe_lines(_cut("".join(lines)))  # cut first: a message may be megabytes
+        # A message may be megabytes; a secret that this first cut halves is gone with the second.
+        text = safe_lines(redact_text(_cut("".join(lines), 4 * MAX_TRACEBACK)))
     except Exception as problem:  # noqa: BLE001 - the user's exception may fail to print itself
-        return f"{error_text(error)} (the traceback cannot be printed: {error_text(problem)})"
+        return f"{_text(error)} (the traceback cannot be printed: {_text(problem)})"
     return _cut(text)
 
 
-def _cut(text: str) -> str:
-    if len(text) <= MAX_TRACEBACK:
+def _cut(text: str, longest: int = MAX_TRACEBACK) -> str:
+    if len(text) <= longest:
         return text
-    head = MAX_TRACEBACK // 8
-    return f"{text[:head]}\n… cut …\n{text[head + 9 - MAX_TRACEBACK :]}"
+    head = longest // 8
+    return f"{text[:head]}\n… cut …\n{text[head + 9 - longest :]}"
+
+
+def _text(error: BaseException) -> str:
+    """Return ``ValueError: boom`` without what looks like a secret."""
+    return one_line(redact_text(error_text(error, 4_000)))
 
 
 def _reason(
-    error: BaseException | None, tries: int, limits: Limits, *, timed_out: bool
+    error: BaseException | None, tries: int, limits: Limits, *, timed_out: bool, readable: bool
 ) -> str | None:
     """Say why there is no further try; None: there is one."""
     match error:
-        case UnknownJob():
+        case UnknownJob() if not readable:
             return "unknown_job"
-        case CorruptPayload():
+        case CorruptPayload() if not readable:
             return "corrupt_payload"
         case Fail():
             return "fail"
@@ -226,7 +258,7 @@ def _said(error: BaseException | None, job: str, limits: Limits, *, timed_out: b
         limit = f" of {format_duration(limits.timeout)}" if limits.timeout else ""
         return f"JobTimeout: {_short(job)} ran longer than its timeout{limit}"
     assert error is not None  # nothing to say of a success
-    return error_text(error)
+    return _text(error)
 
 
 def _kind(error: BaseException) -> str:

@@ -50,8 +50,8 @@ class Exit(NamedTuple):
 
     pid: int
     status: int
-    max_rss: int
-    """Bytes."""
+    peak_memory: int
+    """Bytes that were resident at most."""
 
     @property
     def signal(self) -> int | None:

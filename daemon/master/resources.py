@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 import resource
+from collections import deque
 from contextlib import suppress
 from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+OOM_MEMORY = 5.0
+"""Seconds in which a kill for memory is put down to a death."""
+UNLIMITED = 1 << 60
+"""Bytes: what version 1 of control groups writes where there is no limit is near 2**63."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -41,40 +48,71 @@ def open_standard_descriptors() -> None:
 
 
 class OomKills:
-    """Counts the kernel's kills for memory in our control group, where it lets us read them."""
+    """The kernel's kills for memory in our control group, where it lets us read their number.
+
+    Each accounts for one death, and for a while only: it may have hit what a job had started.
+    """
 
     def __init__(self) -> None:
-        self._file = _counter_file()
-        self._seen = self._read()
+        self._file = _control_file("memory.events", "memory.oom_control")
+        self._seen = self._read() or 0
+        self._unexplained: deque[float] = deque()
+        """When those were seen that no death is put down to yet."""
 
-    def happened(self) -> bool:
-        """Tell whether there were any since this was last asked."""
-        now = self._read()
-        before, self._seen = self._seen, now
-        return now > before
+    def look(self, now: float) -> None:
+        """Take note of what has happened since the last look; ``now`` is monotonic seconds."""
+        count = self._read()
+        if count is not None:
+            self._unexplained.extend([now] * (count - self._seen))
+            self._seen = count
+        while self._unexplained and now - self._unexplained[0] > OOM_MEMORY:
+            self._unexplained.popleft()
 
-    def _read(self) -> int:
+    def explains(self, now: float) -> bool:
+        """Tell whether a process that was found dead just now may be one of them, and count it."""
+        self.look(now)
+        if not self._unexplained:
+            return False
+        self._unexplained.popleft()
+        return True
+
+    def _read(self) -> int | None:
         if self._file is None:
-            return 0
+            return None
         with suppress(OSError, ValueError):
             for line in self._file.read_text().splitlines():
                 name, _, value = line.partition(" ")
                 if name == "oom_kill":
                     return int(value)
-        return 0
+        return None
 
 
-def _counter_file() -> Path | None:
-    root = Path("/sys/fs/cgroup")
+def memory_limit() -> int | None:
+    """Return how many bytes our control group may use; None: no limit, or it cannot be read."""
+    file = _control_file("memory.max", "memory.limit_in_bytes")
+    if file is not None:
+        with suppress(OSError, ValueError):  # v2 says "max" where there is none
+            limit = int(file.read_text())
+            return limit if limit < UNLIMITED else None
+    return None
+
+
+def _control_file(name: str, old_name: str) -> Path | None:
+    """Return a file of our control group's memory controller: of version 2, or of version 1.
+
+    Within a container the path that the kernel tells may be the one outside, and the group is
+    mounted as the root.
+    """
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if not controllers:
-                file = root / path.lstrip("/") / "memory.events"
+                root, file = CGROUPS, name
             elif "memory" in controllers.split(","):
-                file = root / "memory" / path.lstrip("/") / "memory.oom_control"
+                root, file = CGROUPS / "memory", old_name
             else:
                 continue
-            if file.exists():
-                return file
+            for folder in (root / path.lstrip("/"), root):
+                if (folder / file).exists():
+                    return folder / file
     return None

@@ -12,10 +12,9 @@ Pure: nothing here touches a back-end.
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
@@ -31,6 +30,7 @@ from queued.drivers.base import (
     Settlement,
 )
 from queued.errors import JobCrashed, JobTimeout
+from queued.jobs.dossier import own_first
 from queued.jobs.outcome import Outcome
 from queued.jobs.outcome import note as outcome_note
 from queued.jobs.outcome import record as outcome_record
@@ -57,42 +57,71 @@ _LOSSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """What is known of an owner's end. ``at`` is seconds since the epoch."""
+    """What is known of an owner's end."""
 
     worker: str
     at: float
+    """Seconds since the epoch."""
     host: str = ""
+    pid: int | None = None
+    reason: str = ""
+    """As ``worker_exits_total`` counts it."""
     signal: int | None = None
     exit_code: int | None = None
+    oom: bool = False
+    """The kernel killed it for memory."""
+    peak_memory: int | None = None
+    """Bytes that were resident at most."""
+    memory_limit: int | None = None
+    """Bytes that its control group may use."""
+    lived: float | None = None
+    """Seconds."""
+    overran: Sequence[str] = ()
+    """Ids of the jobs that it was killed for, since they did not end at their deadline."""
+    stack: str = ""
+    """Of every thread, and where the jobs that overran waited; empty where it could not tell."""
+    log: Sequence[str] = ()
+    """Its last lines."""
 
     @classmethod
     def from_frame(cls, frame: Mapping[str, Any], *, worker: str, at: float) -> Self:
         """Read what the master says of a child that is gone; it may know less than all."""
-        return cls(
-            worker=frame.get("worker") or worker,
-            at=frame.get("at") or at,
-            host=frame.get("host") or "",
-            signal=frame.get("signal"),
-            exit_code=frame.get("exit_code"),
-        )
+        known = {one.name: frame[one.name] for one in fields(cls) if one.name in frame}
+        return cls(**{"worker": worker, "at": at, **known})
 
     @property
     def ending(self) -> str:
         """How the process ended, as the rest of a sentence about it."""
         if self.signal:
             try:
-                return f"was killed by {signal.Signals(self.signal).name}"
+                name = signal.Signals(self.signal).name
             except ValueError:  # a real-time signal
-                return f"was killed by signal {self.signal}"
+                name = f"signal {self.signal}"
+            if self.oom:
+                return f"was killed by the kernel for memory ({name})"
+            if self.overran:
+                return f"was killed for a job past its deadline ({name})"
+            return f"was killed by {name}"
         if self.exit_code is not None:
             return f"exited with code {self.exit_code}"
         return "is gone"
 
-    def facts(self) -> dict[str, Any]:
-        known = {"host": self.host, "signal": self.signal, "exit_code": self.exit_code}
-        return {key: value for key, value in known.items() if value not in {None, ""}}
+    def of(self, job_id: str, *, run: int, ran: float) -> dict[str, Any]:
+        """Return the dossier of a job that it took along; what is not known is left out.
+
+        :param ran: seconds that the job ran.
+        """
+        values = {
+            **asdict(self),
+            "ending": self.ending,
+            "run": run,
+            "ran": round(ran, 3),
+            "stack": own_first(self.stack, job_id),
+        }
+        del values["at"]
+        return {name: value for name, value in values.items() if value not in (None, "", (), [])}
 
 
 class Reclaim(NamedTuple):
@@ -142,7 +171,13 @@ def reclaim_lost(held: Reservation, loss: Loss, dossier: Dossier) -> Reclaim:
         job = job_name(held.payload) or ""
         alone = Sentence(Verdict.CRASHED, job, held.fence, max_tries=0, retry_in=0.0, ran=0.0)
         return _Account(held, alone, dossier, job).crashed()._replace(reason=loss.value)
-    note = _note(held, Outcome.LOST, _LOSSES[loss], dossier)
+    note = outcome_note(
+        Outcome.LOST,
+        at=dossier.at,
+        error=_LOSSES[loss],
+        worker=dossier.worker,
+        run=held.counts.runs + 1,
+    )
     settlement = Release(held.id, held.fence, Charge.LOST, note)
     return Reclaim(settlement, loss.value, job_name(held.payload) or "", Outcome.LOST)
 
@@ -191,7 +226,8 @@ class _Account:
         return self.settled(release, Outcome.LOST)
 
     def bystander(self) -> Reclaim:
-        note = self.note(Outcome.RELEASED, f"handed back: its worker {self.dossier.ending}")
+        error = f"handed back: its worker {self.dossier.ending}"
+        note = self.note(Outcome.RELEASED, error, involved=False)
         release = Release(self.held.id, self.held.fence, Charge.RELEASE, note)
         return self.settled(release, Outcome.RELEASED)
 
@@ -208,12 +244,26 @@ class _Account:
     def ending(self) -> str:
         return f"{self.dossier.ending} {self.sentence.ran:.1f} s after the job's start,"
 
-    def note(self, outcome: Outcome, error: str) -> bytes:
-        return _note(self.held, outcome, error, self.dossier)
+    def note(self, outcome: Outcome, error: str, *, involved: bool = True) -> bytes:
+        """Return the note of the run.
+
+        :param involved: whether the worker may have died of it: it says where the code was then.
+        """
+        dossier = self._dossier()
+        if not involved:
+            dossier.pop("stack", None)
+        return outcome_note(
+            outcome,
+            at=self.dossier.at,
+            error=error,
+            worker=self.dossier.worker,
+            run=self._run,
+            dossier=dossier,
+        )
 
     def record(self, error: str, kind: type[Exception]) -> bytes:
-        """Return the record of the failure, with what only the dossier of the worker knows."""
-        record = outcome_record(
+        """Return the record of the failure, with the whole dossier of the worker."""
+        return outcome_record(
             error=error,
             kind=f"{kind.__module__}.{kind.__name__}",
             trace="",
@@ -221,11 +271,12 @@ class _Account:
             worker=self.dossier.worker,
             job=self.job,
             reason=self.sentence.verdict.value,
+            dossier=self._dossier(),
         )
-        facts = {"ran": round(self.sentence.ran, 3), **self.dossier.facts()}
-        return json.dumps({**json.loads(record), **facts}, ensure_ascii=False).encode()
 
+    @property
+    def _run(self) -> int:
+        return self.held.counts.runs + 1
 
-def _note(held: Reservation, outcome: Outcome, error: str, dossier: Dossier) -> bytes:
-    run = held.counts.runs + 1
-    return outcome_note(outcome, at=dossier.at, error=error, worker=dossier.worker, run=run)
+    def _dossier(self) -> dict[str, Any]:
+        return self.dossier.of(self.held.id, run=self._run, ran=self.sentence.ran)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ from queued.cli.output import console, moment, print_fields, print_table
 from queued.drivers.base import Counts, FailedJob, JobInfo
 from queued.jobs.payload import body_text, job_name
 from queued.jobs.text import one_line, safe_lines
+from queued.units import format_size
 
 
 def parsed(raw: bytes) -> Any:
@@ -87,9 +89,20 @@ def print_job(info: JobInfo) -> None:
             ("failed", moment(info.failed.failed_at) if info.failed else None),
         ]
     )
-    print_history(info.history)
     if info.failed:
         print_failure(info.failed)
+    elif dossier := _last_dossier(info.history):
+        print_dossier(dossier)
+    print_history(info.history)
+
+
+def _last_dossier(history: bytes) -> dict[str, Any] | None:
+    """Return how the last worker that the job lost ended, if it lost one."""
+    notes = [note for note in history_of(history) if isinstance(note.get("dossier"), dict)]
+    if not notes:
+        return None
+    known: dict[str, Any] = notes[-1]["dossier"]
+    return {name: notes[-1][name] for name in ("worker", "run") if name in notes[-1]} | known
 
 
 def print_history(raw: bytes) -> None:
@@ -119,13 +132,60 @@ def print_failure(failed: FailedJob) -> None:
         print_fields([("record", record)])
         return
     trace = str(record.pop("traceback", "") or "")
+    dossier = record.pop("dossier", None)
     shown = [(name, _scalar(value)) for name, value in record.items() if name != "at"]
     if failed.hook_pending:
         shown.append(("hook", "failed() has not run yet"))
     print_fields(shown)
     if trace:
         click.echo()
-        console().print(safe_lines(trace).rstrip(), soft_wrap=True)
+        _print_lines(trace.splitlines())
+    if isinstance(dossier, dict):
+        print_dossier(dossier)
+
+
+def print_dossier(dossier: dict[str, Any]) -> None:
+    """Print how a job's worker ended: a sentence, its stacks, its last log lines."""
+    click.echo()
+    click.echo(one_line(_sentence(dossier), 1_000))
+    if stack := dossier.get("stack"):
+        click.echo("\nwhere the code was:")
+        _print_lines(str(stack).splitlines())
+    if lines := dossier.get("log"):
+        click.echo("\nthe last log lines of the worker:")
+        _print_lines(text for line in lines for text in _log_line(str(line)).splitlines())
+
+
+def _sentence(dossier: dict[str, Any]) -> str:
+    host = f" on host {dossier['host']}" if dossier.get("host") else ""
+    after = f" {dossier['ran']:.1f} s after the job's start" if "ran" in dossier else ""
+    run = f", run {dossier['run']}" if "run" in dossier else ""
+    parts = [
+        f"worker {dossier.get('worker', '?')}{host} {dossier.get('ending', 'ended')}{after}{run}"
+    ]
+    if peak := dossier.get("peak_memory"):
+        limit = dossier.get("memory_limit")
+        of = f" of {format_size(limit)}" if limit else ""
+        parts.append(f"peak memory {format_size(peak)}{of}")
+    if "oom" in dossier:
+        parts.append(f"killed by the kernel for memory: {'yes' if dossier['oom'] else 'no'}")
+    return "; ".join(parts)
+
+
+def _log_line(line: str) -> str:
+    """Return a line for people: what is JSON is written as a terminal would have had it."""
+    event = parsed(line.encode())
+    if not isinstance(event, dict):
+        return line
+    said = [str(event.pop(name, "")) for name in ("timestamp", "level", "event")]
+    return "  ".join(said + [f"{name}={_scalar(value)}" for name, value in event.items()])
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines below what they belong to, safe on a terminal."""
+    out = console()
+    for line in lines:
+        out.print(f"  {safe_lines(line)}".rstrip(), soft_wrap=True)
 
 
 def error_of(failed: FailedJob) -> str:

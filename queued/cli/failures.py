@@ -19,6 +19,7 @@ from queued.errors import (
     ImportFailed,
     QueuedError,
 )
+from queued.jobs.text import one_line
 
 
 class Refused(QueuedError):
@@ -104,8 +105,11 @@ def _end(error: click.exceptions.Exit | click.ClickException | click.Abort) -> i
 
 
 def say(text: str) -> None:
-    """Write one line to standard error, with our name before it."""
-    click.echo(f"queued: {text}", err=True)
+    """Write one line to standard error, with our name before it.
+
+    It may hold what others wrote (a queue.yaml, a job): nothing in it drives the terminal.
+    """
+    click.echo(f"queued: {one_line(text, 2_000)}", err=True)
 
 
 def _debug() -> None:

@@ -9,6 +9,7 @@ import click
 from queued.cli.failures import Refused
 from queued.cli.options import (
     JobId,
+    QueueName,
     backend_options,
     confirmed,
     example,
@@ -72,7 +73,7 @@ def cancel(
 
 
 @click.command(epilog=example("queued purge emails"))
-@click.argument("queue", metavar="QUEUE")
+@click.argument("queue", type=QueueName(), metavar="QUEUE")
 @yes_option
 @backend_options
 def purge(queue: str, config: Path, connection: str | None, *, yes: bool, as_json: bool) -> None:

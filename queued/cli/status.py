@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from queued.cli.output import plural, print_fields, print_table, styled
+from queued.cli.output import ago, plural, print_fields, print_table, styled
 from queued.units import format_duration, format_size
 
 _AS_PLANNED = {"max_jobs", "max_time", "max_memory", "drained", "empty"}
 _WORKERS = 16
 """Workers that are listed; with more, the rest would not stay on one screen."""
+_RECENT = 3_600.0
+"""Seconds for which a crash is told of."""
 _STALE = 30.0
 """Seconds after which a sample of the queues is called old."""
 
@@ -114,6 +116,13 @@ def _exits(exits: Mapping[str, int]) -> str:
     return f"{sum(exits.values())} ({parts})" if parts else "0"
 
 
+def _crash(crash: Mapping[str, Any]) -> str:
+    by_kernel = ", killed by the kernel for memory" if crash["reason"] == "oom" else ""
+    memory = format_size(crash["peak_memory"])
+    how = f"{crash['how']}{by_kernel}; peak memory {memory}"
+    return f"{crash['worker']} crashed {ago(crash['at'])}: {how}"
+
+
 def _queue(name: str, stats: Mapping[str, Any] | None) -> tuple[Any, ...]:
     if stats is None:
         return (name, *"------")
@@ -125,6 +134,9 @@ def _queue(name: str, stats: Mapping[str, Any] | None) -> tuple[Any, ...]:
 def _notes(status: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each thing that somebody should look at."""
     for pool in status["pools"].values():
+        crash = pool.get("last_crash")
+        if crash and time.time() - crash["at"] < _RECENT:
+            yield _crash(crash)
         for worker in pool["workers"]:
             if worker["state"] == "backoff":
                 yield f"{worker['name']} crashed; it starts again in {worker['retry_in']} s"

@@ -9,7 +9,7 @@ import pytest
 
 from queued.daemon.master.child import ChildState, abort, drain, hand_back, kill, leaving
 from queued.daemon.master.deaths import NEVER_BORN, Exit, classify, reap
-from queued.daemon.master.obituary import Graves, grave_of
+from queued.daemon.master.obituary import Graves, crash_of, grave_of
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import make_child
 
@@ -150,15 +150,53 @@ def test_the_grave_of_a_worker_tells_all_that_is_known():
     child = make_child(state=RUNNING)
     child.board.begin(0, "job-1", "Send", 1, 90.0, 0.0, 3, 2.0)
     exit_ = Exit(7, signal.SIGSEGV, 1024)
-    frame = grave_of(child, exit_, classify(child, exit_), now=101.5, at=5.0)
+    child.board.recorder.arm()
+    try:
+        child.board.recorder.line(b"about to die\n")
+        child.board.recorder.places("Job job-1 (most recent call first):")
+        frame = grave_of(child, exit_, classify(child, exit_), now=101.5, at=5.0)
+    finally:
+        child.board.recorder.disarm()
     assert frame["owner"] == child.owner
     assert frame["queue"] == "emails"
     assert frame["sentences"]["job-1"]["verdict"] == "crashed"
     assert frame["sentences"]["job-1"]["ran"] == 11.5
     dossier = frame["dossier"]
     assert (dossier["worker"], dossier["signal"], dossier["exit_code"]) == ("emails/1", 11, None)
-    assert (dossier["reason"], dossier["max_rss"], dossier["at"]) == ("signal", 1024, 5.0)
+    assert (dossier["reason"], dossier["peak_memory"], dossier["at"]) == ("signal", 1024, 5.0)
     assert dossier["host"]
+    assert (dossier["oom"], dossier["lived"], dossier["overran"]) == (False, 1.5, [])
+    assert dossier["log"] == ["about to die"]
+    assert dossier["stack"] == "Job job-1 (most recent call first):"
+
+
+def test_a_worker_that_nobody_has_to_answer_for_leaves_no_stacks():
+    """They are told again each second until a burial is done: only what somebody asks for."""
+    child = make_child(state=RUNNING)
+    child.board.begin(0, "job-1", "Send", 1, 90.0, 0.0, 3, 2.0)
+    child.board.finish(0, ok=True)
+    exit_ = killed(signal.SIGKILL)
+    dossier = grave_of(child, exit_, classify(child, exit_), now=101.5, at=5.0)["dossier"]
+    assert dossier["signal"] == signal.SIGKILL
+    assert "stack" not in dossier
+    assert "log" not in dossier
+
+
+def test_status_tells_of_crashes_only():
+    child = make_child(state=RUNNING)
+    exit_ = Exit(7, signal.SIGKILL, 1024)
+    crash = crash_of(child, exit_, classify(child, exit_, oom=True), at=5.0)
+    assert crash == {
+        "worker": "emails/1",
+        "pid": 7,
+        "at": 5.0,
+        "reason": "oom",
+        "how": "SIGKILL",
+        "peak_memory": 1024,
+    }
+    child.leaving = "max_jobs"
+    assert crash_of(child, exited(0), classify(child, exited(0)), at=5.0) is None
+    assert crash_of(make_child(), NEVER_BORN, classify(make_child(), NEVER_BORN), at=5.0) is None
 
 
 def test_graves_are_told_until_they_are_settled():
@@ -198,7 +236,7 @@ def leader_and_follower_end() -> bool:
         found = list(reap({leader}))
     while os.read(read, 1):  # the end comes when nobody holds the pipe any more
         pass
-    return found[0].pid == leader and found[0].code == 5 and found[0].max_rss > 1024 * 1024
+    return found[0].pid == leader and found[0].code == 5 and found[0].peak_memory > 1024 * 1024
 
 
 def test_one_that_left_just_before_it_was_killed_has_left():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,17 @@ from queued.daemon.monitor.reclaim import MAX_CRASHES, Dossier, Loss, reclaim, r
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import Ack, Charge, Counts, Fail, Release, Reservation, Retry
 
+STACK = """\
+Job other (most recent call first):
+  File "work.py", line 1 in other
+
+Job job-1 (most recent call first):
+  File "work.py", line 2 in mine
+
+Fatal Python error: Aborted
+
+Current thread 0x1 (most recent call first):
+  File "work.py", line 3 in main"""
 DOSSIER = Dossier(worker="emails/2", at=1_700_000_000.0, host="a", signal=signal.SIGSEGV)
 PAYLOAD = b'{"v":1,"job":"app.jobs.SendEmail"}\n{"to":"a@b.c"}'
 
@@ -52,10 +64,15 @@ def test_the_third_crash_alone_fails_the_job() -> None:
     assert record["type"] == "queued.errors.JobCrashed"
     assert record["reason"] == "crashed"
     assert record["job"] == "app.jobs.SendEmail"
-    assert record["host"] == "a"
-    assert record["signal"] == signal.SIGSEGV
-    assert record["ran"] == 1.25
-    assert "exit_code" not in record
+    assert record["dossier"] == {
+        "ending": "was killed by SIGSEGV",
+        "worker": "emails/2",
+        "host": "a",
+        "signal": signal.SIGSEGV,
+        "oom": False,
+        "run": 3,
+        "ran": 1.25,
+    }
 
 
 def test_crashes_beside_others_and_tries_do_not_fail_a_job() -> None:
@@ -126,13 +143,17 @@ def test_a_corrupt_payload_is_settled_like_any_other() -> None:
         ({"exit_code": 3}, "exited with code 3"),
         ({"exit_code": 0}, "exited with code 0"),
         ({"signal": None, "exit_code": None}, "is gone"),
+        ({"signal": 9, "oom": True}, "was killed by the kernel for memory (SIGKILL)"),
+        ({"signal": 6, "overran": ["a"]}, "was killed for a job past its deadline (SIGABRT)"),
     ],
 )
 def test_a_dossier_says_how_it_ended(frame: dict[str, int], ending: str) -> None:
     dossier = Dossier.from_frame(frame, worker="a/1", at=5.0)
     assert dossier.ending == ending
     assert (dossier.worker, dossier.at) == ("a/1", 5.0)
-    assert all(value is not None for value in dossier.facts().values())
+    known = dossier.of("job-1", run=1, ran=0.5)
+    assert known["ending"] == ending
+    assert all(value not in (None, "", [], ()) for value in known.values())
 
 
 def test_a_suspect_whose_lease_ran_out_had_run_alone() -> None:
@@ -144,3 +165,40 @@ def test_a_suspect_whose_lease_ran_out_had_run_alone() -> None:
     assert isinstance(third.settlement, Fail)
     boot = reclaim_lost(held(lost=2, suspicion=2), Loss.EARLIER_BOOT, DOSSIER)
     assert isinstance(boot.settlement, Release)
+
+
+@pytest.mark.parametrize(
+    "verdict", [Verdict.CRASHED, Verdict.SUSPECT, Verdict.TIMED_OUT, Verdict.BYSTANDER]
+)
+def test_the_note_of_a_run_has_the_dossier_in_brief(verdict: Verdict) -> None:
+    dossier = replace(DOSSIER, pid=7, reason="signal", peak_memory=99, stack=STACK, log=["a"] * 20)
+    one = reclaim(held(lost=1), sentence(verdict), dossier)
+    known = json.loads(one.settlement.note)["dossier"]
+    stack = known.pop("stack", None)
+    assert known == {
+        "ending": "was killed by SIGSEGV",
+        "host": "a",
+        "pid": 7,
+        "reason": "signal",
+        "signal": signal.SIGSEGV,
+        "oom": False,
+        "peak_memory": 99,
+        "ran": 1.25,
+    }
+    own = 'Job job-1 (most recent call first):\n  File "work.py", line 2 in mine'
+    assert stack == (None if verdict is Verdict.BYSTANDER else own)
+
+
+def test_the_record_has_all_of_it_with_the_jobs_own_place_first() -> None:
+    dossier = replace(DOSSIER, stack=STACK, log=["one", "two"], overran=["job-1", "other"])
+    one = reclaim(held(), sentence(Verdict.TIMED_OUT, max_tries=1), dossier)
+    assert isinstance(one.settlement, Fail)
+    known = json.loads(one.settlement.record)["dossier"]
+    blocks = known["stack"].split("\n\n")
+    assert [block.split(" (")[0] for block in blocks] == [
+        "Job job-1",
+        "Job other",
+        "Fatal Python error: Aborted",
+        "Current thread 0x1",
+    ]
+    assert (known["log"], known["overran"]) == (["one", "two"], ["job-1", "other"])
