@@ -6,6 +6,7 @@ blames a line for a built-in default.
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Iterator
 
 from queued.config.problems import KeyPath, Problem, show
@@ -39,6 +40,8 @@ def warnings(config: Config, given: Config) -> Iterator[Problem]:
     http = config.http
     if http and http.token is not None and len(http.token) < SHORT_TOKEN:
         yield Problem(("http", "token"), f"is shorter than {SHORT_TOKEN} characters: easy to guess")
+    if config.user is not None and not _exists(config.user.partition(":")[0]):
+        yield Problem(("user",), "there is no such user on this machine: nothing will start")
     if not config.imports:
         yield Problem(("imports",), "no modules: the workers will know no job")
     yield from _of_settings(("defaults",), given.defaults, given.defaults)
@@ -67,6 +70,14 @@ def _of_settings(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iter
         yield Problem((*path, "max_memory"), message)
     if "max_time" in is_set and given.max_time and given.max_time < 1:
         yield Problem((*path, "max_time"), "is under 1s: workers are replaced all the time")
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _queues(config: Config) -> Iterator[tuple[KeyPath, QueueConfig]]:

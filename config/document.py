@@ -32,6 +32,10 @@ _MERGE_TAG = "tag:yaml.org,2002:merge"
 _DROPPED = object()
 
 
+class _TooMuchError(Exception):
+    """There are more values than ``MOST_NODES``."""
+
+
 class Expanded(str):
     """Text that came from the environment. Its repr shows the reference, never the value."""
 
@@ -61,8 +65,12 @@ class Document:
 def build(root: yaml.Node, environ: Mapping[str, str]) -> Document:
     """Turn composed YAML into a ``Document``."""
     builder = _Builder(environ)
-    tree = builder.value(root, ())
     document = builder.document
+    tree: Any = _DROPPED
+    try:
+        tree = builder.value(root, ())
+    except _TooMuchError:
+        document.problems = document.problems[-1:]
     if isinstance(tree, dict):
         document.tree = tree
     elif not document.problems:
@@ -93,7 +101,8 @@ class _Builder:
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
         self.nodes += 1
         if self.nodes > MOST_NODES:
-            return self.problem((), f"more than {MOST_NODES} values, aliases included", node)
+            self.problem((), f"more than {MOST_NODES} values, aliases included", node)
+            raise _TooMuchError
         if any(node is other for other in self.open):
             return self.problem(path, "an alias refers to what it is part of", node)
         if len(self.open) > DEEPEST:

@@ -18,7 +18,12 @@ from queued.config.messages import problems_of
 from queued.config.problems import KeyPath, Problem, format_path
 from queued.config.schema import Config, QueueConfig
 from queued.config.source import compose
+from queued.config.trust import doubts
 from queued.errors import ConfigError
+from queued.jobs.text import one_line
+
+MOST_PROBLEMS = 100
+"""Lines; who has more begins with these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def load(
     """Read queue.yaml.
 
     The back-end is ``connection`` (a flag), else QUEUE_CONNECTION, else what the file says, else
-    ``queued.db`` beside it.
+    ``queued.db`` beside it. Root takes no file that others could change.
 
     :raises ConfigError: with one line for every problem.
     """
@@ -61,6 +66,7 @@ def load(
     if given is not None:
         config = _merged(given).model_copy(update={"connection": url})
         problems += _without_echoes(contradictions(config), problems)
+    elsewhere += tuple(doubts(path, given.user if given else None))
     if problems or elsewhere or given is None or config is None:
         raise ConfigError([*_lines(problems, document, name), *elsewhere])
     noticed = _lines(warnings(config, given), document, name)
@@ -144,7 +150,8 @@ def _lines(problems: Iterable[Problem], document: Document, name: str) -> list[s
     numbered = [(one.line or document.line(one.path) or 1, one) for one in problems]
     numbered.sort(key=lambda pair: pair[0])
     lines = [
-        f"{name}:{line}: {format_path(one.path)}{': ' * bool(one.path)}{one.message}"
+        f"{name}:{line}: "
+        + one_line(f"{format_path(one.path)}{': ' * bool(one.path)}{one.message}")
         for line, one in numbered
     ]
     return list(dict.fromkeys(lines))

@@ -34,6 +34,8 @@ _OTHER_NAMES = {
     "supervisors": "queues",
     "metrics": "http",
     "logging": "log",
+    "username": "user",
+    "uid": "user",
 }
 """What other systems call a key of ours."""
 

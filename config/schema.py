@@ -28,6 +28,7 @@ from queued.config.types import (
 from queued.drivers.base import QUEUE_PATTERN
 from queued.environment import DEFAULT_CONNECTION
 
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.-]*)?")
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -40,10 +41,27 @@ def _module(name: Any) -> Any:
     raise ValueError(f"expected a module or package such as app.jobs, got {name!r}{hint}")
 
 
+def _user(name: Any) -> Any:
+    if isinstance(name, str) and not USER.fullmatch(name):
+        raise ValueError(f"expected the name of a user, or user:group, got {name!r}")
+    return name
+
+
 def _address(text: Any) -> Any:
     if isinstance(text, str):
-        parse_address(text)
+        host, _ = parse_address(text)
+        if host != "localhost":
+            _refuse_name(host)
     return text
+
+
+def _refuse_name(host: str) -> None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        hint = "127.0.0.1 or localhost for this machine alone, 0.0.0.0 for all of its addresses"
+        message = f"expected an IP address, not a name that has to be looked up: {host!r}; {hint}"
+        raise ValueError(message) from None
 
 
 def _variable(name: str) -> str:
@@ -104,12 +122,7 @@ class Http(_Section):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False  # a name: what it resolves to is not known here
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
 
 
 class Log(_Section):
@@ -207,6 +220,10 @@ class Config(_Section):
     log: Annotated[Log, Section] = Field(default_factory=Log, description="Logging.")
     shutdown_grace: Duration = Field(
         default=30.0, description="What running jobs get to finish when the daemon stops."
+    )
+    user: Annotated[Text, BeforeValidator(_user)] | None = Field(
+        default=None,
+        description="Whom the daemon becomes when root starts it: a user, or user:group.",
     )
     defaults: Annotated[QueueConfig, Section] = Field(
         default_factory=QueueConfig, description="What holds for each queue that says nothing."

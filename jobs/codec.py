@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 100
 _MAX_PROBLEMS = 10
+_MANY_PROBLEMS = 1_000
 _SKIPPED = frozenset((*SET_BY_QUEUED, "queue"))  # a job may carry these itself; they are no payload
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
@@ -174,6 +175,9 @@ class Codec:
         return f"{where}: cannot be written as JSON: {error_text(error, 200)}"
 
     def _problems(self, error: ValidationError) -> str:
+        count = error.error_count()
+        if count > _MANY_PROBLEMS:  # to list them takes seconds, and a worker has one loop
+            return f"{self._kind}: {count} values do not fit its fields"
         found = error.errors(include_url=False, include_context=False)
         lines = [self._problem(problem) for problem in found[:_MAX_PROBLEMS]]
         if len(found) > _MAX_PROBLEMS:

@@ -22,7 +22,7 @@ from queued.errors import (
 )
 from queued.jobs import registry
 from queued.jobs.job import Job
-from queued.jobs.redaction import looks_secret, redact
+from queued.jobs.redaction import looks_secret, redact, redact_text
 from queued.jobs.text import one_line
 from queued.units import format_size
 
@@ -130,6 +130,7 @@ def body_text(payload: bytes, *, reveal: bool = False) -> str:
         text = body.decode("utf-8", errors="backslashreplace")
         if not reveal and looks_secret(text):
             return f"({format_size(len(body))} that are no JSON and may hold a secret)"
+        text = text if reveal else redact_text(text)
     return one_line(text, limit=MAX_PAYLOAD)
 
 

@@ -71,7 +71,10 @@ class DriverUnavailable(DriverError):
 
 
 class ReservationLost(DriverError):
-    """A settling verb named a reservation that its owner no longer holds. Nothing changed."""
+    """A settling verb named a reservation that its owner no longer holds. Nothing changed.
+
+    ``Driver.exchange`` settles many at once and lists these in ``Exchange.lost`` instead.
+    """
 
 
 class OwnerLost(DriverError):

@@ -16,6 +16,7 @@ from queued.cli.options import (
 )
 from queued.cli.output import plural, print_json, print_table
 from queued.errors import ConfigError, ImportFailed
+from queued.jobs.text import one_line
 from queued.units import format_duration
 
 if TYPE_CHECKING:
@@ -95,11 +96,11 @@ def _mismatches(config: Path, queues: list[str], jobs: list[dict[str, Any]]) -> 
 
 def _print(config: Path, report: dict[str, Any]) -> None:
     for problem in report["problems"]:
-        click.echo(problem)
+        _say(problem)
     for warning in report["warnings"]:
-        click.echo(f"warning: {warning}")
+        _say(f"warning: {warning}")
     if not report["ok"]:
-        click.echo(f"{config}: {plural(len(report['problems']), 'problem')}")
+        _say(f"{config}: {plural(len(report['problems']), 'problem')}")
         return
     if report["jobs"]:
         rows = [
@@ -109,4 +110,9 @@ def _print(config: Path, report: dict[str, Any]) -> None:
         ]  # fmt: skip
         print_table(("job", "queue", "max_tries", "timeout"), rows, right=("max_tries", "timeout"))
     counted = f"{plural(len(report['queues']), 'queue')}, {plural(len(report['jobs']), 'job')}"
-    click.echo(f"{config}: ok, {counted}")
+    _say(f"{config}: ok, {counted}")
+
+
+def _say(text: str) -> None:
+    """Print one line, whatever the file and the modules hold."""
+    click.echo(one_line(text, 2_000))

@@ -30,10 +30,13 @@ def start(config: Path, connection: str | None) -> int:
     SIGTERM or Ctrl-C stops it: running jobs may finish within shutdown_grace; a second one hands
     them back at once. SIGHUP reloads queue.yaml.
     """
-    loaded = load_config(config, connection)
-    from queued.daemon.master.master import run  # noqa: PLC0415 - only if the configuration is right
+    from queued.daemon.master.signals import hangup_held  # noqa: PLC0415 - commands import when they run
 
-    return run(loaded)
+    with hangup_held():
+        loaded = load_config(config, connection)
+        from queued.daemon.master.master import run  # noqa: PLC0415 - only if the configuration is right
+
+        return run(loaded)
 
 
 def request(config: Path, command: str, **arguments: Any) -> dict[str, Any]:

@@ -25,20 +25,46 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _off_the_process_list(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ARG001 - click's signature
+    """Take a URL, and the password in it, out of what `ps` shows everybody."""
+    if value:
+        from queued.daemon import titles  # noqa: PLC0415 - only where it is used
+
+        titles.show(ctx.command_path.removeprefix("queued "))
+    return value
+
+
+class _ConfigPath(click.Path):
+    """A path that the system can look up; whether there is a file is for the command to say."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            pass
+        except (OSError, ValueError) as error:
+            self.fail(getattr(error, "strerror", None) or str(error), param, ctx)
+        return path
+
+
 config_option = click.option(
     "-c",
     "--config",
     "config",
-    type=click.Path(path_type=Path),
+    type=_ConfigPath(path_type=Path),
     envvar="QUEUED_CONFIG",
     default=DEFAULT_CONFIG,
     metavar="FILE",
     help="The queue.yaml; by default $QUEUED_CONFIG, else ./queue.yaml.",
 )
 connection_option = click.option(
-    "--connection", metavar="URL", help="The back-end; wins over QUEUE_CONNECTION and queue.yaml."
+    "--connection",
+    metavar="URL",
+    callback=_off_the_process_list,
+    help="The back-end; wins over QUEUE_CONNECTION and queue.yaml.",
 )
-queue_option = click.option("--queue", metavar="QUEUE", help="Only this queue.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask; scripts are never asked.")
 
@@ -80,6 +106,22 @@ class JobId(_TextType):
         if not ID_PATTERN.fullmatch(value):
             self.fail(f"{value!a} is no id: up to 64 letters, digits and _.:-", param, ctx)
         return str(value)
+
+
+class QueueName(_TextType):
+    """The name of a queue: it becomes a part of the back-end's keys."""
+
+    name = "queue"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from queued.drivers.base import QUEUE_PATTERN  # noqa: PLC0415 - only where it is used
+
+        if not QUEUE_PATTERN.fullmatch(value):
+            self.fail(f"{value!a} is no queue's name: up to 64 letters, digits, _.:-", param, ctx)
+        return str(value)
+
+
+queue_option = click.option("--queue", type=QueueName(), metavar="QUEUE", help="Only this queue.")
 
 
 def load_config(config: Path, connection: str | None = None) -> LoadedConfig:

@@ -6,6 +6,7 @@ rich leaves colours out where there is no terminal, and where NO_COLOR is set.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -37,9 +38,14 @@ _STYLES = {
 }
 
 
+_UNSAFE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What JSON leaves as it is and a terminal obeys, or no output can encode."""
+
+
 def print_json(value: Any) -> None:
-    """Print a value for programs, one document."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print a value for programs, one document; a terminal is safe from it, too."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
 
 
 def console() -> Console:

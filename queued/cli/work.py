@@ -67,6 +67,8 @@ def work(
     its own lease, and looks after jobs that are due or whose worker is lost. SIGTERM or Ctrl-C
     ends it: running jobs may finish within shutdown_grace.
     """
+    from queued.daemon import titles  # noqa: PLC0415 - commands import when they run
+    from queued.daemon.master import privileges  # noqa: PLC0415
     from queued.daemon.spec import LimitsSpec  # noqa: PLC0415
     from queued.daemon.worker import standalone  # noqa: PLC0415 - commands import when they run
     from queued.jobs import imports  # noqa: PLC0415
@@ -83,6 +85,10 @@ def work(
         flags=LimitsSpec(max_tries=max_tries, timeout=timeout),
         **{name: value for name, value in overrides.items() if value is not None},
     )
+    titles.show(f"work {queue}")
+    user = privileges.identity(loaded.config.user)
+    privileges.become(user)
+    privileges.check_access(loaded, user)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     for warning in imports.load([*loaded.config.imports, *modules], loaded.folder):
