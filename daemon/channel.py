@@ -103,7 +103,7 @@ class Channel:
         for data in self.receive_raw():
             try:
                 frame = json.loads(data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.closed = True
                 break
             frames.append(frame)

@@ -17,15 +17,16 @@ import logging
 import math
 import os
 import re
-import select
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
 
+from queued.daemon.lines import Lines
 from queued.daemon.spec import LogSpec
+from queued.jobs.redaction import SECRET_NAME, redact_text
 
 LONGEST_TEXT = 16_384
 """Characters of one value; more is cut off."""
@@ -34,33 +35,29 @@ DEEPEST = 6
 LIBRARIES = ("aiosqlite", "asyncio", "sqlalchemy")
 """They log every call at the level debug, which would drown everything else."""
 
-_NAMES = (
-    r"(?:passw(?:or)?d|passphrase|secret|token(?!s)|credential|authorization|cookie"
-    r"|(?:api|private|access|signing|encryption)[_-]?key)"
-)
-_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
-_SECRET_QUOTED = re.compile(
-    rf"""({_NAMES}[\w-]*['"]?\s*[=:]\s*b?)(['"])(?:\\.|(?!\2).)*\2""", re.IGNORECASE
-)
-_SECRET_PLAIN = re.compile(rf"({_NAMES}[\w-]*=)[^\s&,;'\"()]+", re.IGNORECASE)
-_SECRET_HEADER = re.compile(r"(authorization:\s*(?:\w+\s+)?)[^\s'\"]+", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)([^\s:@/?#'\"]*):([^\s'\"]*)@")
-
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
-def configure(spec: LogSpec, context: Mapping[str, str] | None = None, *, fd: int = 2) -> None:
+def configure(
+    spec: LogSpec,
+    context: Mapping[str, str] | None = None,
+    *,
+    fd: int = 2,
+    copy: Callable[[bytes], None] | None = None,
+) -> None:
     """Set up logging for this process; may be called again (after a fork, after a reload).
 
     :param context: fields that every line of this process carries, such as ``worker``.
     :param fd: the descriptor that the lines go to.
+    :param copy: gets each line, too, as it is written: without secrets.
     """
     level = logging.getLevelNamesMapping()[spec.level.upper()]
+    lines = Lines(fd, copy)
     structlog.configure(
         processors=_processors(spec.format, context or {}, fd),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: Lines(fd),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a child configures again what its parent has used
     )
     root = logging.getLogger()
@@ -167,12 +164,17 @@ def _clean_for_json(_: Any, __: str, event: EventDict) -> EventDict:
     return clean({**ordered, **event})
 
 
+_MULTILINE = ("stack", "exception")
+"""The values that may have several lines; they are written below the others."""
+
+
 def _clean_for_console(_: Any, __: str, event: EventDict) -> EventDict:
     cleaned = clean(event)
-    trace = cleaned.pop("exception", None)
+    many = {name: cleaned.pop(name, None) for name in _MULTILINE}
     escaped: dict[str, Any] = _escaped(cleaned)
-    if trace is not None:  # the one value that may have several lines
-        escaped["exception"] = _CONTROL_BUT_LINES.sub(_escape, str(trace))
+    for name, lines in many.items():
+        if lines is not None:
+            escaped[name] = _CONTROL_BUT_LINES.sub(_escape, str(lines))
     return escaped
 
 
@@ -184,7 +186,7 @@ def clean(event: Mapping[str, Any]) -> dict[str, Any]:
 def _clean_value(name: Any, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(name, str) and _SECRET_NAME.search(name):
+    if isinstance(name, str) and SECRET_NAME.search(name):
         return "***"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
@@ -206,13 +208,7 @@ def redact(text: str) -> str:
     """Return ``text`` without what looks like a secret, cut to ``LONGEST_TEXT``."""
     if len(text) > LONGEST_TEXT:
         text = f"{text[:LONGEST_TEXT]}... ({len(text) - LONGEST_TEXT} more characters)"
-    if "://" in text:
-        text = _USERINFO.sub(r"\1:***@", text)
-    if _SECRET_NAME.search(text):
-        text = _SECRET_QUOTED.sub(r"\1\2***\2", text)
-        text = _SECRET_PLAIN.sub(r"\1***", text)
-        text = _SECRET_HEADER.sub(r"\1***", text)
-    return text
+    return redact_text(text)
 
 
 def _escaped(value: Any) -> Any:
@@ -228,30 +224,6 @@ def _escaped(value: Any) -> Any:
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
-
-
-class Lines:
-    """structlog's last link: each line is one write to a descriptor.
-
-    No lock and no buffer, so that a fork in the middle of a line, by a job or by us, leaves no
-    process with a lock held for ever, and lines of several processes do not mix.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def msg(self, line: str) -> None:
-        data = line.encode(errors="backslashreplace") + b"\n"
-        while data:
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:  # somebody made our terminal non-blocking
-                if not select.select([], [self._fd], [], 1.0)[1]:
-                    return
-            except OSError:  # the reader is gone: to run jobs matters more than to log
-                return
-
-    debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
 
 _STANDARD = logging.makeLogRecord({}).__dict__.keys() | {"message", "event", "level", "taskName"}

@@ -10,8 +10,9 @@ per bucket, the last is +Inf], sum], ...]}, "gauges": {name: [[labels, value], .
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 Labels = dict[str, str]
@@ -142,6 +143,47 @@ class Bounded:
                 return OTHER
             self._known.add(value)
         return value
+
+
+def sound(snapshot: Any) -> Snapshot:
+    """Return what a child has sent, if it is a snapshot in every part.
+
+    The user's code can reach a child's channel, and what is not a number would spoil each sum that
+    it goes into.
+
+    :raises (ValueError, TypeError, LookupError, AttributeError): it is none.
+    """
+    for kind, families in snapshot.items():
+        for name, series in families.items():
+            for labels, *values in series:
+                if not all(map(_NAME.fullmatch, (kind, name, *labels))):
+                    raise ValueError(f"no names: {name!r} {labels!r}")
+                if not all(isinstance(value, str) for value in labels.values()):
+                    raise ValueError(f"{name}: no labels: {labels!r}")
+                if kind == "histograms":
+                    counts, total = values
+                    values = [*counts, total]  # noqa: PLW2901  all of them are numbers
+                    _check_buckets(name, counts)
+                elif len(values) != 1:
+                    raise ValueError(f"{name}: expected one value")
+                if not all(map(_is_number, values)):
+                    raise ValueError(f"{name}: no numbers: {values!r}")
+    found: Snapshot = snapshot
+    return found
+
+
+_NAME = re.compile("[a-z_]{1,80}")
+_HUGE = 1e300
+"""Beyond it a sum would no longer be a number."""
+
+
+def _check_buckets(name: str, counts: Sequence[Any]) -> None:
+    if len(counts) != len(BUCKETS[name]) + 1:
+        raise ValueError(f"{name}: {len(counts)} buckets")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in {int, float} and abs(value) < _HUGE
 
 
 def fold(a: Mapping[str, Any], b: Mapping[str, Any], *, gauges: bool = False) -> Snapshot:

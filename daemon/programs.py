@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from queued.daemon import titles
 from queued.daemon.channel import Channel
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec
@@ -17,6 +18,7 @@ class Installed:
     def load(self, imports: Sequence[str], folder: Path) -> list[str]:
         from queued.jobs.imports import load  # noqa: PLC0415
 
+        titles.show("template")
         return load(imports, folder)
 
     def warm(self, url: str) -> None:
@@ -28,9 +30,11 @@ class Installed:
     def worker(self, spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
         from queued.daemon.worker.worker import run_worker  # noqa: PLC0415
 
+        titles.show(f"worker {spec.worker}")
         return run_worker(spec, channel, board)
 
     def monitor(self, spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> int:
         from queued.daemon.monitor.monitor import run_monitor  # noqa: PLC0415
 
+        titles.show("monitor")
         return run_monitor(spec, channel, listener)

@@ -61,6 +61,7 @@ class Briefing:
             return
         frame = report.fleet_frame(
             self._pools.values(),
+            self._monitors,
             self._totals.encoded,
             now,
             config_ok=self.config_ok,

@@ -11,8 +11,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -33,6 +33,14 @@ log = structlog.get_logger()
 BUSY = "a restart is under way; queued status shows it, try again when it is done"
 
 
+class Before(NamedTuple):
+    """What held before a change."""
+
+    plan: Plan
+    listener: socket.socket | None
+    quiet: bool
+
+
 @dataclass(slots=True)
 class Change:
     """What was asked for and is not done yet."""
@@ -48,7 +56,8 @@ class Change:
     """What differs, for people."""
     generation: int = 0
     rollout: Rollout | None = None
-    code_before: Code | None = None
+    before: Before | None = None
+    """What to go back to, once something has been put in its place."""
 
 
 class Changes:
@@ -133,7 +142,7 @@ class Changes:
             return None
         if old is not None and old.listen == plan.http.listen:
             return self._workforce.births.listener
-        return listen(plan.http)
+        return listen(plan.http, beside=self._workforce.births.listener)
 
     # how it goes on
 
@@ -154,9 +163,7 @@ class Changes:
         if error:
             self._failed(change, error)
             return True
-        change.code_before = self._workforce.plan.code
-        if change.plan is not None:
-            self._apply(change)
+        self._apply(change)
         if change.name == "restart" and change.pools is None:
             self._workforce.quiet = False  # what starts from now on takes jobs again
         pools = self._workforce.pools
@@ -184,20 +191,38 @@ class Changes:
             self._succeeded(change)
 
     def _apply(self, change: Change) -> None:
-        assert change.plan is not None
         force = self._workforce
-        old = force.births.listener
-        if change.plan.log != force.plan.log:
-            logs.configure(change.plan.log)
-        force.apply(change.plan, change.listener)
-        if old is not None and old is not change.listener:
-            old.close()
-        change.listener = None
+        change.before = Before(force.plan, force.births.listener, force.quiet)
+        if change.plan is not None:
+            self._put(change.plan, change.listener)
+
+    def _put(self, plan: Plan, listener: socket.socket | None) -> None:
+        if plan.log != self._workforce.plan.log:
+            logs.configure(plan.log)
+        self._workforce.apply(plan, listener)
+
+    def _take_back(self, change: Change, error: str) -> None:
+        """Undo what was applied: pools, settings and code, all of it or nothing."""
+        force = self._workforce
+        if change.rollout is not None:
+            change.rollout.stop(error)
+        if change.before is None:
+            return
+        if change.plan is not None:
+            self._put(change.before.plan, change.before.listener)
+        if change.before.quiet:  # those that have started meanwhile, too
+            force.be_quiet()
+
+    def _close_unless_used(self, listener: socket.socket | None) -> None:
+        if listener is not None and listener is not self._workforce.births.listener:
+            listener.close()
 
     # how it ends
 
     def _succeeded(self, change: Change) -> None:
         self._change = None
+        if change.before is not None:
+            self._close_unless_used(change.before.listener)
         if change.plan is not None:
             self._workforce.briefing.config_ok = True
             self._workforce.briefing.reloads += 1
@@ -211,12 +236,8 @@ class Changes:
         self._change = None
         force = self._workforce
         force.births.templates.reject()
-        if change.rollout is not None:
-            change.rollout.stop(error)
-            if change.code_before is not None:  # so that the next reload sees the difference
-                force.plan = replace(force.plan, code=change.code_before)
-        if change.listener is not None and change.listener is not force.births.listener:
-            change.listener.close()
+        self._take_back(change, error)
+        self._close_unless_used(change.listener)
         if change.name == "reload":
             force.briefing.config_ok = False
             self._settled(None, error)

@@ -164,9 +164,9 @@ class Child:
         """When its last frame came."""
         self.rss = 0
         """Resident memory in bytes, as last looked at."""
-        self.late: frozenset[tuple[int, int]] = frozenset()
-        """(slot, generation) of the jobs past their deadline at the last reading."""
-        self.late_since: float | None = None
+        self.late: dict[tuple[int, int], float | None] = {}
+        """The runs past their deadline at the last reading, by (slot, generation), and since when
+        that is certain; None: it was the first reading."""
         self.killed = False
         """SIGKILL has been sent to it."""
         self._step = 0

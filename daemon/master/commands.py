@@ -101,7 +101,7 @@ class Commands:
             "sampled_at": force.sample.get("at"),
             "queues": force.sample.get("queues", {}),
             "pools": {
-                name: pool_status(pool, force.exits.get(name, {}), now)
+                name: pool_status(pool, force.exits.get(name, {}), force.crashes.get(name), now)
                 for name, pool in force.pools.items()
             },
             "monitor": monitors[-1] if monitors else None,

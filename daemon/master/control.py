@@ -13,16 +13,23 @@ import json
 import os
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from queued.daemon.master.runtime import Runtime, reachable
 from queued.errors import ControlError
+
+log = structlog.get_logger()
 
 MAX_LINE = 64 * 1024
 """Bytes of a request; a longer one ends the connection."""
 MAX_CLIENTS = 64
+BREATHER = 1.0
+"""Seconds without listening, when the system has no descriptor to spare."""
 TIMEOUT = 10.0
 """Seconds a command waits for an answer, unless it says otherwise."""
 
@@ -122,12 +129,30 @@ class ControlServer:
         finally:
             os.umask(before)
         self._sock.listen(MAX_CLIENTS)
+        self._deaf_until: float | None = None
         selector.register(self._sock, selectors.EVENT_READ, self._accept)
+
+    def tick(self, now: float) -> None:
+        """Listen again, if that is due."""
+        if self._deaf_until is not None and now >= self._deaf_until:
+            self._listen()
+
+    def _listen(self, at: float | None = None) -> None:
+        """Take clients, or none until ``at``: those who wait would wake the loop all the time."""
+        self._deaf_until = at
+        if at is None:
+            self._selector.register(self._sock, selectors.EVENT_READ, self._accept)
+        else:
+            self._selector.unregister(self._sock)
 
     def _accept(self, _: int) -> None:
         try:
             sock, _address = self._sock.accept()
-        except OSError:
+        except (BlockingIOError, ConnectionError):  # it has gone again
+            return
+        except OSError as error:  # no descriptor or memory to spare
+            log.warning("control.deaf", error=error.strerror, next=f"again in {BREATHER:g} s")
+            self._listen(at=time.monotonic() + BREATHER)
             return
         if len(self._clients) >= MAX_CLIENTS:
             sock.close()
@@ -141,8 +166,11 @@ class ControlServer:
         if command is None:
             known = ", ".join(sorted(self._commands))
             request.refuse(f"unknown command {request.command!r}; known are {known}")
-        else:
+            return
+        try:
             command(request)
+        except RecursionError:  # an argument just as deep as the parser takes
+            request.refuse("nested too deeply")
 
     def watch(self, client: _Connection, *, writing: bool) -> None:
         if client in self._clients:
@@ -159,7 +187,8 @@ class ControlServer:
     def close(self) -> None:
         for client in tuple(self._clients):
             self.forget(client)
-        self._selector.unregister(self._sock)
+        if self._deaf_until is None:
+            self._selector.unregister(self._sock)
         self._sock.close()
         self._path.unlink(missing_ok=True)
 

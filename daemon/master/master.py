@@ -20,8 +20,8 @@ from typing import Any
 import structlog
 
 from queued.config.load import LoadedConfig, load
-from queued.daemon import logs
-from queued.daemon.master import strays
+from queued.daemon import logs, titles
+from queued.daemon.master import privileges, strays
 from queued.daemon.master.changes import Changes
 from queued.daemon.master.child import MONITOR_GRACE, Child, Stop, drain, hand_back, kill
 from queued.daemon.master.commands import Commands
@@ -33,13 +33,13 @@ from queued.daemon.master.notify import Notifier
 from queued.daemon.master.plan import Plan, plan
 from queued.daemon.master.report import one_line
 from queued.daemon.master.resources import open_standard_descriptors
-from queued.daemon.master.runtime import Runtime
+from queued.daemon.master.runtime import Runtime, provide
 from queued.daemon.master.signals import SignalPipe, has_terminal
 from queued.daemon.master.summary import announce
 from queued.daemon.master.template import InPlace, Programs, Template
 from queued.daemon.master.workforce import Workforce
 from queued.daemon.programs import Installed
-from queued.errors import ImportFailed
+from queued.errors import ConfigError, ImportFailed
 
 log = structlog.get_logger()
 
@@ -66,13 +66,15 @@ def run(
     :raises QueuedError: the HTTP address cannot be bound, or there is no folder for the socket.
     """
     open_standard_descriptors()
-    environ = os.environ if environ is None else environ
-    runtime = Runtime.for_daemon(loaded.path, environ)
-    runtime.acquire()
+    titles.show(f"master {loaded.path}")
+    user = privileges.identity(loaded.config.user)
+    runtime, install = _occupy(loaded, user, os.environ if environ is None else environ)
     try:
-        asked = plan(loaded, runtime.install_id(), secrets.token_hex(4))
+        asked = plan(loaded, install, secrets.token_hex(4))
         logs.configure(asked.log)
         listener = listen(asked.http) if asked.http else None
+        privileges.become(user)
+        privileges.check_access(loaded, user)
         master = Master(loaded, asked, listener, runtime, programs or Installed())
         try:
             return master.run()
@@ -85,6 +87,19 @@ def run(
             master.close()
     finally:
         runtime.release()
+
+
+def _occupy(
+    loaded: LoadedConfig, user: privileges.Identity | None, environ: Mapping[str, str]
+) -> tuple[Runtime, str]:
+    """Take the lock; return the runtime files, which are those of who the daemon will be."""
+    if user is not None:
+        provide(user, environ)
+        environ = user.environ(environ)
+    with privileges.acting_as(user):
+        runtime = Runtime.for_daemon(loaded.path, environ, user.name if user else None)
+        runtime.acquire()
+        return runtime, runtime.install_id()
 
 
 class Master:
@@ -136,6 +151,7 @@ class Master:
             self.workforce.tick(now)
             self.workforce.check(now)
             self.changes.tick()
+            self._control.tick(now)
             self.workforce.publish(now)
             self._come_up()
             self._go_down(now)
@@ -244,6 +260,8 @@ class Master:
         flag = self.loaded.connection_source == "--connection"
         connection = self.loaded.config.connection if flag else None
         loaded = load(self.loaded.path, connection=connection)
+        if loaded.config.user != self.loaded.config.user:
+            raise ConfigError([f"{loaded.path}: user: a change of it needs a new start"])
         old = self.workforce.plan.monitor
         return loaded, plan(loaded, old.install, old.boot)
 

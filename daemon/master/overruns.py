@@ -4,9 +4,15 @@ The worker enforces deadlines itself, by cancelling. What stands here is for the
 holds the loop or the GIL, swallows the cancellation, or runs in a thread. The master sees it on the
 scoreboard in two readings, gives the neighbours ``kill_grace``, then dumps the worker and kills it.
 Should the job end meanwhile, nothing happens.
+
+Who is charged: each job that had a grace of its own, and that the worker has told to end. While its
+loop stands still it tells nobody: then a job that is late alone is charged, and of several one
+stands for the others' delay, so all that ran are suspects, as after a crash.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import structlog
 
@@ -28,33 +34,50 @@ def check(child: Child, now: float) -> None:
     if child.board is None or child.pid is None or not child.living:
         return
     late = {_run(slot): slot for slot in child.board.read() if _is_late(slot, now)}
-    seen_twice = [slot for run, slot in late.items() if run in child.late]
-    child.late = frozenset(late)
-    if seen_twice:
-        _wait_for(child, seen_twice, now)
-    elif child.late_since is not None and not late:
-        child.late_since = None
+    before, child.late = child.late, {}
+    for run, slot in late.items():
+        since = before.get(run)
+        if run in before and since is None:
+            since = now
+            _announce(child, slot, now)
+        child.late[run] = since
+    if late:
+        _kill_in_time(child, late, now)
+    elif any(since is not None for since in before.values()):
         log.info("worker.recovered", worker=child.name, pid=child.pid)
-    elif not late and child.state is ChildState.RUNNING:
+    elif child.state is ChildState.RUNNING:
         _check_heartbeat(child, now)
 
 
-def _wait_for(child: Child, overran: list[Slot], now: float) -> None:
+def _announce(child: Child, slot: Slot, now: float) -> None:
     assert isinstance(child.blueprint, WorkerSpec)
-    if child.late_since is None:
-        child.late_since = now
-        for slot in overran:
-            log.warning(
-                "job.overran",
-                worker=child.name,
-                pid=child.pid,
-                job_id=slot.job_id,
-                job=slot.job,
-                ran=round(now - slot.started, 1),
-                next=f"its worker is killed in {child.blueprint.kill_grace:g} s",
-            )
-    elif now - child.late_since >= child.blueprint.kill_grace:
-        child.end(abort(frozenset(slot.job_id for slot in overran)), now)
+    log.warning(
+        "job.overran",
+        worker=child.name,
+        pid=child.pid,
+        job_id=slot.job_id,
+        job=slot.job,
+        ran=round(now - slot.started, 1),
+        next=f"its worker is killed in {child.blueprint.kill_grace:g} s",
+    )
+
+
+def _kill_in_time(child: Child, late: dict[tuple[int, int], Slot], now: float) -> None:
+    assert isinstance(child.blueprint, WorkerSpec)
+    overran = [
+        late[run]
+        for run, since in child.late.items()
+        if since is not None and now - since >= child.blueprint.kill_grace
+    ]
+    if overran:
+        child.end(abort(_culprits(child, overran, late.values())), now)
+
+
+def _culprits(child: Child, overran: list[Slot], late: Iterable[Slot]) -> frozenset[str]:
+    """Return the ids of the jobs to be charged; none: it cannot be told which."""
+    assert child.board
+    told = [slot for slot in overran if _is_late(slot, child.board.heartbeat)]
+    return frozenset(slot.job_id for slot in told or (overran if len(list(late)) == 1 else ()))
 
 
 def _check_heartbeat(child: Child, now: float) -> None:

@@ -19,6 +19,8 @@ from queued.drivers.states import Lane
 Launch = Callable[["Pool", int, Lane], Child | None]
 """Start a child for a seat of a pool; None: not now (there is no code to run yet)."""
 
+MAX_SOLO = 4
+"""Temporary workers of one pool. Each runs one suspect, and it may be memory that they die of."""
 GAVE_UP = frozenset({ChildState.BACKOFF, ChildState.FATAL})
 
 
@@ -96,9 +98,20 @@ class Pool:
                 child.deadline = 0.0
 
     def serve_suspects(self) -> None:
-        """Have a temporary worker for the solo lane, unless there is one or nothing should run."""
-        if not self.closing and self.desired and not any(child.solo for child in self.living):
+        """Have a temporary worker for suspects that wait, unless one is free or nothing should run.
+
+        Called each second that suspects wait. While all of these workers are busy there is another
+        one, so that one suspect that runs long does not hold up the others.
+        """
+        solo = [child for child in self.living if child.solo]
+        free = any(child.board is None or not child.board.busy for child in solo)
+        if not self.closing and not free and len(solo) < min(MAX_SOLO, self._slots):
             self._start(self.desired + 1, Lane.SOLO)
+
+    @property
+    def _slots(self) -> int:
+        """How many jobs may run at a time."""
+        return self.desired * getattr(self.blueprint, "concurrency", 1)
 
     def end(self, stop: Stop, now: float) -> None:
         """Stop every child; none starts any more."""
@@ -132,7 +145,10 @@ class Pool:
             if not child.active or not self.is_stale(child) or child.index > self.desired:
                 continue
             successor = self._successor_of(child)
-            if successor is None:
+            if successor is None and (rival := self._rival_of(child)) is not None:
+                surplus = child if rival.state is ChildState.RUNNING else rival
+                surplus.end(drain(surplus.grace), now)
+            elif successor is None:
                 if self._has_one_over() or self._start(child.index, Lane.NORMAL) is None:
                     return
             elif successor.state is ChildState.RUNNING:
@@ -147,6 +163,20 @@ class Pool:
                 if child.index == stale.index
                 and child.state is not ChildState.STOPPING
                 and not self.is_stale(child)
+            ),
+            None,
+        )
+
+    def _rival_of(self, stale: Child) -> Child | None:
+        """Return another one in its seat that is stale by now: it changed again meanwhile.
+
+        One of the two goes, or nobody would: the third that both wait for would be one too many.
+        """
+        return next(
+            (
+                child
+                for child in self._seated
+                if child.index == stale.index and child.active and child is not stale
             ),
             None,
         )

@@ -14,7 +14,13 @@ from queued.daemon.spec import WorkerSpec
 
 
 def fleet_frame(
-    pools: Iterable[Pool], totals: bytes, now: float, *, config_ok: bool, reloads: int
+    pools: Iterable[Pool],
+    monitors: Pool,
+    totals: bytes,
+    now: float,
+    *,
+    config_ok: bool,
+    reloads: int,
 ) -> bytes:
     """Return the encoded frame that tells the monitor of the pools.
 
@@ -24,6 +30,7 @@ def fleet_frame(
     frame = {
         "type": "fleet",
         "owners": {pool.name: [child.owner for child in pool.living] for pool in known},
+        "monitors": [child.owner for child in monitors.living],
         "pools": {pool.name: _pool(pool, now) for pool in known},
         "config_ok": config_ok,
         "reloads": reloads,
@@ -71,7 +78,9 @@ def _concurrency(child: Child) -> int:
     return child.board.slots if child.board is not None else 0
 
 
-def pool_status(pool: Pool, exits: Mapping[str, int], now: float) -> dict[str, Any]:
+def pool_status(
+    pool: Pool, exits: Mapping[str, int], crash: Mapping[str, Any] | None, now: float
+) -> dict[str, Any]:
     """Return what ``queued status`` shows of a pool."""
     blueprint = pool.blueprint
     return {
@@ -81,6 +90,7 @@ def pool_status(pool: Pool, exits: Mapping[str, int], now: float) -> dict[str, A
         "busy": sum(child.board.busy for child in pool.living if child.board is not None),
         "rss": sum(child.rss for child in pool.living),
         "exits": dict(exits),
+        "last_crash": crash,
         "workers": [worker_status(child, now) for child in pool.children],
     }
 

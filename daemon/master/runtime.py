@@ -1,7 +1,8 @@
 """Where a running daemon keeps what is not data: lock, control socket, install id.
 
 Everything is named by a hash of the configuration's real path, so that one configuration has one
-daemon and ``queued status`` finds it from the path alone.
+daemon and ``queued status`` finds it from the path alone. A daemon that root starts for a user has
+a folder of that user's, where root finds it, too.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from queued.daemon.master.privileges import Identity
 from queued.errors import AlreadyRunning, ConfigError
+from queued.folders import make_private
 
+SHARED = Path("/run/queued")
+"""Root's own files, and below it a folder for each user that it starts a daemon for."""
 LONGEST_SOCKET_PATH = 100
 """Bytes; the kernel's limit is 107 on Linux, 103 on macOS."""
 
 
-def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the folders that may hold the runtime files, the best first."""
+def candidates(environ: Mapping[str, str], user: str | None = None) -> Iterator[Path]:
+    """Yield the folders that may hold the runtime files, the best first.
+
+    :param user: for whom root starts the daemon; None: it is who runs this.
+    """
     if explicit := environ.get("QUEUED_RUNTIME_DIR"):
         yield Path(explicit)
         return
@@ -31,7 +39,7 @@ def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(given.split(":")[0])
     if session := environ.get("XDG_RUNTIME_DIR"):
         yield Path(session) / "queued"
-    yield Path("/run/queued")
+    yield SHARED / user if user else SHARED
     home = environ.get("HOME")
     yield (Path(home) if home else Path.home()) / ".queued" / "run"
 
@@ -49,13 +57,16 @@ class Runtime:
         self._lock: int | None = None
 
     @classmethod
-    def for_daemon(cls, config: Path, environ: Mapping[str, str] | None = None) -> Runtime:
+    def for_daemon(
+        cls, config: Path, environ: Mapping[str, str] | None = None, user: str | None = None
+    ) -> Runtime:
         """Return the runtime files in the first folder that is ours or can be made.
 
+        :param user: as for ``candidates``.
         :raises ConfigError: there is none; the message says why for each.
         """
         problems = []
-        for folder in candidates(os.environ if environ is None else environ):
+        for folder in candidates(os.environ if environ is None else environ, user):
             problem = _prepare(folder)
             if problem is None:
                 return cls(folder, config)
@@ -67,6 +78,8 @@ class Runtime:
     def for_client(cls, config: Path, environ: Mapping[str, str] | None = None) -> Runtime:
         """Return the runtime files of a daemon that runs, or those that one would have."""
         folders = list(candidates(os.environ if environ is None else environ))
+        with suppress(OSError):
+            folders += [entry for entry in SHARED.iterdir() if entry.is_dir()]
         known = [cls(folder, config) for folder in folders]
         return next((one for one in known if _exists(one.socket_path)), known[0])
 
@@ -136,10 +149,31 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def provide(who: Identity, environ: Mapping[str, str]) -> None:
+    """As root, make the folder in which a daemon of ``who`` will have its runtime files.
+
+    One that root has made, or been given by the service manager, becomes the user's. What cannot be
+    done here shows when that user looks for a folder.
+    """
+    folder = next(candidates(environ, who.name))
+    with suppress(OSError):
+        make_private(folder)
+        if folder.parent == SHARED and SHARED.lstat().st_uid == 0:
+            SHARED.chmod(0o755)  # the way to it; what is in there is private in itself
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_uid == 0:
+                for name in os.listdir(fd):  # noqa: PTH208 - by descriptor; of an earlier start without the user, say
+                    os.chown(name, who.uid, who.gid, dir_fd=fd, follow_symlinks=False)
+                os.fchown(fd, who.uid, who.gid)
+        finally:
+            os.close(fd)
+
+
 def _prepare(folder: Path) -> str | None:
     """Make the folder if need be; return why it cannot be used, or None."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         found = folder.lstat()
     except OSError as error:
         return error.strerror or str(error)

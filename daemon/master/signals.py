@@ -29,6 +29,7 @@ class SignalPipe:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._handlers = {number: signal.signal(number, _noted) for number in HANDLED}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
 
     def fileno(self) -> int:
         return self._read
@@ -51,6 +52,16 @@ class SignalPipe:
 
 def _noted(*_: object) -> None:
     """Be there: without a Python handler nothing is written to the pipe."""
+
+
+@contextmanager
+def hangup_held() -> Iterator[None]:
+    """Keep a SIGHUP until a ``SignalPipe`` is there: it asks for a reload, and would end us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def has_terminal() -> bool:

@@ -37,6 +37,8 @@ def announce(loaded: LoadedConfig, plan: Plan, http: str | None) -> None:
         )
     for warning in loaded.warnings:
         log.warning("config.warning", hint=warning)
+    if os.geteuid() == 0 and loaded.config.user is None:
+        log.warning("master.root", hint="jobs run as root; name a user: in queue.yaml")
 
 
 def table(loaded: LoadedConfig, plan: Plan, http: str | None) -> str:

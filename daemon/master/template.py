@@ -19,12 +19,15 @@ import json
 import os
 import signal
 import socket
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from queued.daemon.channel import Channel, Frame
@@ -37,6 +40,8 @@ MAX_REQUEST = 512 * 1024
 """Bytes of one packet; a spec is about one kilobyte."""
 FORK_TIMEOUT = 10.0
 """Seconds from one answer to the next; one takes milliseconds."""
+IMPORT_PATIENCE = 5.0
+"""Seconds that a fork waits for what other threads of the template are importing."""
 IMPORT_FAILED = 78
 
 
@@ -255,6 +260,7 @@ def _answer(
 ) -> None:
     frame, fds = request
     spec = WorkerSpec.from_json(frame["spec"])
+    _let_threads_import()
 
     def run() -> int:
         channel = Channel(socket.socket(fileno=fds[0]))
@@ -267,6 +273,23 @@ def _answer(
     else:
         _say(sock, {"type": "forked", "id": frame["id"], "pid": pid})
     _close_all(fds)
+
+
+def _let_threads_import() -> None:
+    """Wait for the imports of other threads: a fork in the middle of one leaves it locked for ever.
+
+    The user's modules have been warned about their threads; this is the lock that they cannot see.
+    """
+    deadline = time.monotonic() + IMPORT_PATIENCE
+    while threading.active_count() > 1 and time.monotonic() < deadline and _imports_under_way():
+        time.sleep(0.005)
+
+
+def _imports_under_way() -> bool:
+    modules = [one for one in list(sys.modules.values()) if isinstance(one, ModuleType)]
+    # Not by the modules' own __getattr__, which may import.
+    specs = [object.__getattribute__(module, "__dict__").get("__spec__") for module in modules]
+    return any(getattr(spec, "_initializing", False) for spec in specs)
 
 
 def _say(sock: socket.socket, frame: Frame) -> None:

@@ -6,7 +6,7 @@ import json
 
 import structlog
 
-from queued.daemon.metrics import Snapshot, fold
+from queued.daemon.metrics import Snapshot, fold, sound
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ class Totals:
     def add(self, name: str, snapshot: bytes) -> None:
         """Add the last frame of a child that is gone; one that is broken is left out."""
         try:
-            self._fold(json.loads(snapshot)["data"])
+            self._fold(sound(json.loads(snapshot)["data"]))
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             log.warning("snapshot.broken", child=name, error=repr(error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import selectors
+import signal
 import socket
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ from queued.daemon.master.briefing import Briefing
 from queued.daemon.master.child import Child, ChildState, Stop, abort, kill, leaving
 from queued.daemon.master.deaths import NEVER_BORN, Ending, Exit, classify, reap
 from queued.daemon.master.listen import address
-from queued.daemon.master.obituary import announce, grave_of
+from queued.daemon.master.obituary import announce, crash_of, grave_of
 from queued.daemon.master.overruns import check
 from queued.daemon.master.plan import Plan
 from queued.daemon.master.pool import Pool
@@ -58,6 +59,8 @@ class Workforce:
         """What the monitor last said of the back-end and its queues."""
         self.exits: dict[str, Counter[str]] = {}
         """Ended workers by pool and reason."""
+        self.crashes: dict[str, Frame] = {}
+        """The last one of each pool."""
         self.on_death: Callable[[Child, Exit, Ending], None] = lambda *_: None
         self._selector = selector
         self._oom = OomKills()
@@ -254,13 +257,17 @@ class Workforce:
     def _bury(self, child: Child, exit_: Exit) -> None:
         self._hear(child)  # its last words
         now = time.monotonic()
-        oom = exit_.signal is not None and self._oom.happened()
+        by_others = exit_.signal == signal.SIGKILL and not child.killed
+        oom = by_others and self._oom.explains(now)
         ending = classify(child, exit_, oom=oom)
         pool = self.monitors
         if child.board is not None:
             pool = self.pools[child.pool]
-            self.briefing.graves.add(grave_of(child, exit_, ending, now=now, at=time.time()))
+            at = time.time()
+            self.briefing.graves.add(grave_of(child, exit_, ending, now=now, at=at))
             self.exits.setdefault(child.pool, Counter())[ending.reason] += 1
+            if crash := crash_of(child, exit_, ending, at=at):
+                self.crashes[child.pool] = crash
         self.briefing.sum_up(child, ending.reason)
         pool.bury(child, counts=ending.counts, now=now)
         if exit_ is not NEVER_BORN:  # that has been said, and why
@@ -301,6 +308,7 @@ class Workforce:
         """Tell the monitor of the fleet, when that is due."""
         if not self.briefing.is_due(now):
             return
+        self._oom.look(now)
         for child in self._children:
             if child.living and child.pid is not None:
                 child.rss = resident(child.pid)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 import structlog
 
 from queued.daemon.channel import Frame
-from queued.daemon.metrics import Snapshot, fold
+from queued.daemon.metrics import Snapshot, fold, sound
 
 log = structlog.get_logger()
 
@@ -50,16 +50,22 @@ class Fleet:
                 self.owners = frame["owners"]
                 self.pools = frame["pools"]
                 self._totals = frame["totals"]
+                self._forget_all_but({*frame.get("monitors", ()), *chain(*self.owners.values())})
                 self.config_ok = frame.get("config_ok", True)
             case "snapshot":
                 try:
-                    self._children[frame["child"]] = fold({}, frame["data"], gauges=True)
+                    self._children[frame["child"]] = sound(frame["data"])
                 except (ValueError, TypeError, LookupError, AttributeError) as error:
                     # The master does not look into it, and the user's code can reach the channel.
                     log.warning("snapshot.broken", child=frame["child"], error=repr(error))
             case "exited":  # its last snapshot is in the totals: both change in one step
                 self._children.pop(frame["child"], None)
                 self._totals = frame["totals"]
+
+    def _forget_all_but(self, living: set[str]) -> None:
+        """Count nobody twice whose ``exited`` did not get through: the totals have it."""
+        for child in self._children.keys() - living:
+            del self._children[child]
 
     def counts(self) -> Snapshot:
         """Return the sum of all that was counted, gauges of the living included."""

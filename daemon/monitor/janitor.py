@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -25,7 +25,8 @@ from queued.drivers.base import MAX_BATCH, Driver, QueueStats, Reservation
 log = structlog.get_logger()
 
 SAMPLE_EVERY = 1.0
-REAP_EVERY = 5.0
+REAP_EVERY = 3.0
+"""Seconds; with the second look a lost host is noticed within 4 s of the end of its lease."""
 RENEW_EVERY = 10.0
 MAX_JOB_CLASSES = 200
 """Classes that are told apart in metrics: their names come out of payloads."""
@@ -61,6 +62,8 @@ class Janitor:
         self._lease = lease
         self._reap_after = lease if reap_after is None else reap_after
         self._second_look = second_look
+        self._live_until: dict[str, dict[str, float]] = {}
+        """By queue and owner, on the monotonic clock: as the last look at a running lease said."""
         self._reclaimed = metrics.counter("jobs_reclaimed_total", "queue", "reason")
         for queue in queues:
             for reason in (*Verdict, *Loss):
@@ -128,25 +131,26 @@ class Janitor:
                     total += await self._bury_lost(queue, owner, held, Loss.EARLIER_BOOT)
         return total
 
-    async def reap(self, queues: Iterable[str], ours: str) -> int:
+    async def reap(
+        self, queues: Iterable[str], ours: str, living: Collection[str] | None = None
+    ) -> int:
         """Settle what owners hold whose lease ran out: their host is lost. Return how many jobs.
 
         Does nothing until the back-end has answered for a whole lease.
 
         :param ours: owners whose name starts so are left alone: it is known how each of them ends.
+        :param living: of those, only these are; None: all. Another one of ours was buried, and a
+            back-end that failed over has forgotten it.
         """
-        if self.reach.steady < self._reap_after:
-            return 0
         dead: list[tuple[str, str]] = []
         for queue in queues:
-            with self.reach.watch("owners"):
-                owners = await self.driver.owners(queue)
+            expired = await self._expired(queue)
             dead += [
                 (queue, owner)
-                for owner, left in owners.items()
-                if left < 0 and not owner.startswith(ours)
+                for owner in expired
+                if not owner.startswith(ours) or (living is not None and owner not in living)
             ]
-        if not dead:
+        if not dead or self.reach.steady < self._reap_after:
             return 0
         await asyncio.sleep(self._second_look)
         total = 0
@@ -154,6 +158,24 @@ class Janitor:
             held = await self._retire(queue, owner, only_expired=True)
             total += await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
         return total
+
+    async def _expired(self, queue: str) -> list[str]:
+        """Return the owners whose leases have run out by the back-end's clock and by ours.
+
+        The back-end's may be set ahead, and every lease would seem to have run out at once.
+        """
+        now = time.monotonic()
+        with self.reach.watch("owners"):
+            owners = await self.driver.owners(queue)
+        seen = self._live_until.get(queue, {})
+        self._live_until[queue] = {
+            owner: now + min(left, self._lease)
+            if left > 0
+            else seen.get(owner, now + self._reap_after)
+            for owner, left in owners.items()
+        }
+        until = self._live_until[queue]
+        return [owner for owner, left in owners.items() if left < 0 and until[owner] <= now]
 
     async def _bury_lost(
         self, queue: str, owner: str, held: Sequence[Reservation], loss: Loss

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Self
 
 import structlog
@@ -254,7 +255,10 @@ class Monitor:
         )
 
     async def _reap(self) -> None:
-        await self._janitor.reap(self._queues, self._ours)
+        living = None
+        if self._fleet.known:
+            living = {*chain.from_iterable(self._fleet.owners.values()), *self._graves}
+        await self._janitor.reap(self._queues, self._ours, living)
 
     # HTTP
 

@@ -3,7 +3,8 @@
 Read ``worker`` (the loop), then ``exchange`` (settle + reserve), ``executor`` (one run, step by
 step), ``judge`` (how a run that went wrong is settled), ``hooks`` (``failed()``).
 
-    time      sweep (deadlines, limits, lag), lifecycle (when it ends), sleeper, listener (pushes)
+    time      sweep (deadlines, limits, lag), lifecycle (when it ends), whereabouts (of
+              what does not end), sleeper, listener (pushes)
     around    process (loop and signals), link (to the master), backend, threads, meters
     alone     standalone (``queued work``), guard
 """

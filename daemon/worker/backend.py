@@ -51,6 +51,11 @@ class Backend:
         with self._reach.watch("renew"):
             return not await self.driver.renew(self._queue, [self._owner], self._lease)
 
+    async def held(self) -> dict[str, int]:
+        """Return what the back-end says that this worker holds: ids and fences."""
+        with self._reach.watch("held"):
+            return await self.driver.held(self._queue, self._owner)
+
     async def claim_hook(self, visible_after: float) -> FailedJob | None:
         with self._reach.watch("claim_hooks"):
             claimed = await self.driver.claim_hooks(self._queue, 1, visible_after)

@@ -58,26 +58,32 @@ class Exchanger:
         self, backend: Backend, meters: WorkerMeters, pause: Callable[[float], Awaitable[None]]
     ) -> None:
         self.outbox: list[Run] = []
-        """Runs that have ended and wait to be settled."""
+        """Runs that have ended and wait to be settled,"""
+        self.sent: list[Run] = []
+        """and those whose settlements are on their way."""
+        self.answered = 0
+        """The nonce of the last exchange that was answered."""
+        self.nonce = 0
+        """Of the last one that was begun."""
         self._backend = backend
         self._meters = meters
         self._pause = pause
-        self._nonce = 0
 
     async def exchange(self, want: int, lane: Lane) -> Answer:
         """Settle all that has ended and reserve up to ``want`` jobs, however long it takes.
 
         :raises OwnerLost: this owner is retired.
         """
-        sent, self.outbox = self.outbox, []
+        sent = self.sent = self.outbox
+        self.outbox = []
         settlements = [run.settlement for run in sent if run.settlement is not None]
-        self._nonce += 1
+        self.nonce += 1
         pauses = retry_pauses()
         repeated = False
         while True:
             try:
                 answer = await self._backend.exchange(
-                    settlements, want=want, nonce=self._nonce, lane=lane
+                    settlements, want=want, nonce=self.nonce, lane=lane
                 )
             except DriverUnavailable:
                 repeated = True
@@ -86,6 +92,7 @@ class Exchanger:
                 self._count_lost(sent, repeated=repeated)
                 raise
             else:
+                self.sent, self.answered = [], self.nonce
                 ids = frozenset(answer.lost)
                 if ids:
                     lost = [run for run in sent if run.reservation.id in ids]

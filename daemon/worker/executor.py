@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Iterable
+from threading import get_ident
 
 import structlog
 
@@ -57,6 +58,9 @@ class Executor:
         board: Scoreboard | None = None,
     ) -> None:
         self.running: set[Run] = set()
+        self.expect: Callable[[float], None] = lambda _: None
+        """Told the deadline of each run before any user code of it runs, where there is no board
+        that a master reads."""
         self._spec = spec
         self._meters = meters
         self._threads = threads
@@ -98,9 +102,13 @@ class Executor:
             run.cancelled = True
             run.task.cancel()  # one that has not started sees the interrupt and ends by itself
 
-    def abandon(self, run: Run) -> None:
-        """Give an interrupted run its settlement although its code still runs."""
+    def abandon(self, run: Run, stack: str = "") -> None:
+        """Give an interrupted run its settlement although its code still runs.
+
+        :param stack: where that is, if this worker ends for it.
+        """
         if run.settlement is None:
+            run.stack = stack
             self._conclude(run, None, done=False)
 
     def stored(self, run: Run) -> None:
@@ -171,6 +179,8 @@ class Executor:
                 plan.limits.max_tries,
                 plan.retry_in(reservation.counts.tries + 1),
             )
+        elif run.deadline:
+            self.expect(run.deadline)
         job = run.job = plan.load(body)
         job.job_id = reservation.id
         job.attempts = attempt
@@ -203,11 +213,14 @@ class Executor:
     def _begun(self, run: Run) -> None:
         """Start the clock of a plain function; called in its thread."""
         assert run.plan is not None
+        run.thread = get_ident()
         run.started = time.monotonic()
         if run.plan.timeout:
             run.deadline = run.started + run.plan.timeout
         if self._board is not None:
             self._board.start_clock(run.slot, run.started, run.deadline)
+        elif run.deadline:
+            self.expect(run.deadline)
 
     def _conclude(self, run: Run, error: BaseException | None, *, done: bool) -> None:
         """Settle a run. ``done``: its code returned, and was not cancelled, however late it is."""

@@ -12,13 +12,15 @@ from queued.daemon.worker.run import Run
 PERIOD = 1.0
 MARGIN = 5.0
 """Seconds beyond those in which the worker would have dealt with the job by itself."""
+NEVER = float("inf")
 
 
 class Guard:
     """Ends the process, with exit code 1 and all stacks on standard error.
 
-    A thread keeps a timer of C wound up to the earliest deadline, so that it goes off even when
-    the thread itself gets no turn, because the job holds the interpreter.
+    A timer of C is wound up to the earliest deadline, so that it goes off even when no thread of
+    Python gets a turn, because a job holds the interpreter. A job may do that from its first step
+    on, so the timer is wound before it (``expect``); a thread puts it off when jobs have ended.
 
     :param grace: seconds after a deadline in which the worker ends the job, or itself.
     """
@@ -26,6 +28,8 @@ class Guard:
     def __init__(self, running: AbstractSet[Run], grace: float) -> None:
         self._running = running
         self._grace = grace
+        self._lock = threading.Lock()
+        self._wound_to = NEVER
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
@@ -37,11 +41,27 @@ class Guard:
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
+    def expect(self, deadline: float) -> None:
+        """Guard a job that is about to start; its deadline is in monotonic seconds."""
+        with self._lock:
+            if deadline < self._wound_to:
+                self._wind(deadline)
+
     def _watch(self) -> None:
         while not self._stopped.wait(PERIOD):
-            deadlines = [run.deadline for run in tuple(self._running) if run.deadline]
-            if deadlines:
-                left = min(deadlines) + self._grace + MARGIN - time.monotonic()
-                faulthandler.dump_traceback_later(max(left, 0.1), exit=True)
-            else:
-                faulthandler.cancel_dump_traceback_later()
+            with self._lock:
+                # A job whose clock has not started yet says so itself, before any code of it runs.
+                self._wind(min((run.deadline for run in self._begun()), default=NEVER))
+
+    def _begun(self) -> list[Run]:
+        return [run for run in tuple(self._running) if run.deadline]
+
+    def _wind(self, deadline: float) -> None:
+        if deadline == self._wound_to:
+            return
+        self._wound_to = deadline
+        if deadline == NEVER:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            left = deadline + self._grace + MARGIN - time.monotonic()
+            faulthandler.dump_traceback_later(max(left, 0.1), exit=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,7 +19,8 @@ from queued.daemon import logs
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
 from queued.daemon.worker.threads import Threads
-from queued.errors import CorruptPayload, DriverUnavailable, UnknownJob
+from queued.drivers.base import FailedJob
+from queued.errors import CorruptPayload, DriverUnavailable, QueuedError, UnknownJob
 from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.outcome import exception_of, trace
@@ -33,6 +35,10 @@ CLAIM = 60.0
 """Seconds after which a claimed hook that was not finished is due again: more than ``LIMIT``."""
 PATIENCE = 1.0
 """Seconds that a cancelled hook has to end."""
+WAIT_FOR_CODE = 3600.0
+"""Seconds after a failure in which a worker of newer code may come that can run its hook."""
+MAX_SAID = 100
+"""Complaints that are remembered, so that each is made once: they come out of payloads."""
 
 
 class Hooks:
@@ -55,6 +61,8 @@ class Hooks:
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = False
+        self._said: set[str] = set()
+        """What has been said of hooks that cannot be run here."""
         self.stuck = 0
         """Hooks that did not end when their time was up: this worker should be replaced."""
 
@@ -102,12 +110,21 @@ class Hooks:
         try:
             job = decode(failed.payload)
         except (UnknownJob, CorruptPayload) as error:
-            # Perhaps a worker of newer code knows it: it stays pending, and is due again.
-            log.warning("hook.impossible", error=error_text(error))
+            await self._cannot_run(failed, error)
             return
         job.job_id = failed.id
         job.attempts = failed.counts.runs
         await self._run(job, exception_of(failed.record))
+
+    async def _cannot_run(self, failed: FailedJob, error: QueuedError) -> None:
+        """Leave a hook to newer code, which may be about to come; after an hour it is given up."""
+        text = error_text(error)
+        if time.time() - failed.failed_at > WAIT_FOR_CODE:
+            log.error("hook.given_up", error=text)
+            await self._finish(failed.id)
+        elif text not in self._said:  # it is due again each minute
+            self._said = {*list(self._said)[-MAX_SAID:], text}
+            log.warning("hook.impossible", error=text, next="a worker that has the class runs it")
 
     async def _run(self, job: Job, error: Exception) -> None:
         assert job.job_id is not None

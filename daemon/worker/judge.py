@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from typing import Any
 
@@ -11,6 +13,7 @@ from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Interrupt, Run
 from queued.drivers.base import Charge, Fail, Release
 from queued.errors import CorruptPayload, JobTimeout, UnknownJob
+from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.outcome import Outcome, decide, note, trace
@@ -48,6 +51,8 @@ class Judge:
             hook=run.plan is not None and run.plan.hook,
             now=time.time(),
             timed_out=timed_out,
+            readable=run.job is not None,
+            dossier=self._dossier(run, now) if run.stack else None,
         )
         run.settlement = decision.settlement
         final = isinstance(decision.settlement, Fail)
@@ -57,11 +62,26 @@ class Judge:
             self._meters.error(error).value += 1
         seconds = round(now - run.started, 6)
         fields = {"message": decision.message, "error": decision.error, "seconds": seconds}
-        if not isinstance(error, RetryLater | UnknownJob | CorruptPayload):
+        of_payload = isinstance(error, UnknownJob | CorruptPayload) and run.job is None
+        if not of_payload and not isinstance(error, RetryLater):
             fields["exception"] = trace(error)
         emit = log.error if final else log.warning
         emit(f"job.{decision.outcome}", final=final, **_names(run), **fields)
         return decision.outcome
+
+    def _dossier(self, run: Run, now: float) -> dict[str, Any]:
+        """Return what is known of the end of a worker that has no master to tell of it."""
+        return {
+            "ending": "ended itself for a job past its deadline",
+            "worker": self._worker,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "reason": "hung",
+            "run": run.reservation.counts.runs + 1,
+            "ran": round(now - run.started, 3),
+            "overran": [run.reservation.id],
+            "stack": own_first(run.stack, run.reservation.id),
+        }
 
     def _release(self, run: Run) -> Outcome:
         reservation = run.reservation

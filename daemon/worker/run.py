@@ -95,8 +95,10 @@ class Run:
         "reservation",
         "settlement",
         "slot",
+        "stack",
         "started",
         "task",
+        "thread",
     )
 
     def __init__(self, reservation: Reservation) -> None:
@@ -109,6 +111,8 @@ class Run:
         self.started = 0.0
         self.deadline = 0.0
         self.in_thread = False
+        self.thread = 0
+        """The thread that runs its code, or did."""
         self.interrupt: Interrupt | None = None
         self.interrupted_at = 0.0
         self.cancelled = False
@@ -117,3 +121,5 @@ class Run:
         """What becomes of the job; None: it still runs."""
         self.error: BaseException | None = None
         """What ``failed()`` gets, where the settlement fails the job."""
+        self.stack = ""
+        """Where everything stood when it was given up on."""

@@ -10,6 +10,7 @@ import faulthandler
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Coroutine, Sequence
@@ -21,11 +22,14 @@ import structlog
 from queued.daemon import logs
 from queued.daemon.duty import every
 from queued.daemon.monitor.janitor import Janitor
+from queued.daemon.recorder import MAX_STACK
 from queued.daemon.spec import OwnerName, WorkerSpec
+from queued.daemon.worker.ghosts import LOOK_EVERY
 from queued.daemon.worker.guard import Guard
 from queued.daemon.worker.lifecycle import PATIENCE
 from queued.daemon.worker.process import INTERNAL_ERROR, live
 from queued.daemon.worker.run import Run
+from queued.daemon.worker.whereabouts import whereabouts
 from queued.daemon.worker.worker import Worker
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, Exchange, Lane
@@ -50,6 +54,7 @@ class Standalone(Worker):
         self._grace = PATIENCE + spec.kill_grace
         """Seconds after a deadline in which a job ends, or its worker does."""
         self._guard = Guard(self._executor.running, self._grace)
+        self._executor.expect = self._guard.expect
 
     async def run(self) -> int:
         self._guard.start()
@@ -62,6 +67,7 @@ class Standalone(Worker):
         queues = [self.spec.pool]
         return [
             every(RENEW_EVERY, self._renew),
+            every(LOOK_EVERY, self._ghosts.look),
             self._janitor.run(lambda: queues, ours=self.spec.owner),
         ]
 
@@ -96,10 +102,19 @@ class Standalone(Worker):
         hopeless = [run for run in overrunning if now >= run.interrupted_at + self._grace]
         if hopeless and not self.exit_code:
             self.exit_code = INTERNAL_ERROR
-            faulthandler.dump_traceback(all_threads=True)
+            stack = f"{whereabouts(hopeless)}\n\n{_all_threads()}"[:MAX_STACK]
+            log.error("worker.hung", overran=[run.reservation.id for run in hopeless], stack=stack)
             self.life.hand_back("hung")
             for run in hopeless:  # as timeouts; what else runs is handed back
-                self._executor.abandon(run)
+                self._executor.abandon(run, stack)
+
+
+def _all_threads() -> str:
+    """Return the stack of every thread, as faulthandler writes it."""
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        return file.read(MAX_STACK).decode(errors="replace").rstrip()
 
 
 def work(spec: WorkerSpec) -> int:

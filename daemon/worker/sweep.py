@@ -70,9 +70,12 @@ def enforce_deadlines(executor: Executor, now: float) -> list[Run]:
 
 
 def resident_memory() -> int:
-    """Return the resident memory of this process in bytes (Linux)."""
-    with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - once a second, in every worker
-        return int(file.read().split()[1]) * _PAGE
+    """Return the resident memory of this process in bytes (Linux); 0: it cannot be told now."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - each second, in every worker
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:  # the jobs have used up the descriptors, say
+        return 0
 
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")

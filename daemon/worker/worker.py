@@ -26,6 +26,7 @@ from queued.daemon.spec import WorkerSpec
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import Answer, Exchanger, retry_pauses
 from queued.daemon.worker.executor import Executor
+from queued.daemon.worker.ghosts import LOOK_EVERY, Ghosts
 from queued.daemon.worker.hooks import Hooks
 from queued.daemon.worker.lifecycle import Lifecycle, Phase
 from queued.daemon.worker.link import Link
@@ -36,6 +37,7 @@ from queued.daemon.worker.run import Interrupt, Run
 from queued.daemon.worker.sleeper import Sleeper
 from queued.daemon.worker.sweep import Sweep, enforce_deadlines, resident_memory
 from queued.daemon.worker.threads import Threads
+from queued.daemon.worker.whereabouts import whereabouts
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, Exchange, Lane
 from queued.errors import DriverUnavailable, OwnerLost
@@ -76,6 +78,7 @@ class Worker:
         self._executor = Executor(
             spec, self._meters, self._threads, ended=self._ended, broken=self._break, board=board
         )
+        self._ghosts = Ghosts(self._backend, self._exchanger, self._executor.running)
         self._hooks = Hooks(self._backend, self._threads, self._hook_ended)
         self._sleeper = Sleeper()
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)
@@ -114,7 +117,7 @@ class Worker:
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         """What is done beside the loop, for as long as the back-end is open."""
-        return [every(RENEW_EVERY, self._renew)]
+        return [every(RENEW_EVERY, self._renew), every(LOOK_EVERY, self._ghosts.look)]
 
     async def _renew(self) -> None:
         if not await self._backend.renew() and self.life.phase < Phase.HANDING_BACK:
@@ -296,6 +299,8 @@ class Worker:
         """Start no more jobs beside one that does not end: its master will kill this worker."""
         if self._overrunning and not overrunning:
             self._sleeper.wake()
+        if self._board is not None and (overrunning or self._overrunning):
+            self._board.recorder.places(whereabouts(overrunning))
         self._overrunning = overrunning
 
     def _check_limits(self, now: float) -> None:
@@ -314,5 +319,6 @@ def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
     os.environ.update(spec.env)
     if spec.nice:
         os.nice(spec.nice)
-    logs.configure(spec.log, {"worker": spec.worker})
+    logs.configure(spec.log, {"worker": spec.worker}, copy=board.recorder.line)
+    board.recorder.arm()
     return live(Worker(spec, driver_for(spec.url), channel, board), channel)

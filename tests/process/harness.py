@@ -47,6 +47,8 @@ def is_alive(pid: int) -> bool:
 class Daemon:
     """``queued start`` in a folder of its own, with every process of it findable by a mark."""
 
+    program: tuple[str | Path, ...] = (QUEUED,)
+
     def __init__(self, folder: Path, config: str, *, jobs: str = "", **environment: str) -> None:
         self.folder = folder
         self.config = folder / "queue.yaml"
@@ -72,7 +74,7 @@ class Daemon:
     def start(self, *arguments: str, ready: bool = True) -> Daemon:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [QUEUED, "start", "-c", self.config, *arguments],
+                [*self.program, "start", "-c", self.config, *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
@@ -91,7 +93,7 @@ class Daemon:
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run another ``queued`` command with the same configuration."""
         return subprocess.run(
-            [QUEUED, *arguments],
+            [*self.program, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,

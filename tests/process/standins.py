@@ -101,7 +101,7 @@ class StandIns:
             reason = "empty"
         while not told and not channel.closed and not reason:
             select.select([channel], [], [], 0.05)
-            channel.receive()
+            note_quiet(channel)
             board.beat(time.monotonic())
             if "count" in acts:
                 channel.send(snapshot(spec), droppable=True)
@@ -126,6 +126,11 @@ class StandIns:
                     queues = Path("suspects").read_text().split()
                     channel.send({"type": "suspects", "queues": queues})
         return 0
+
+
+def note_quiet(channel: Channel) -> None:
+    if any(frame["type"] == "quiet" for frame in channel.receive()):
+        Path(f"quiet-{os.getpid()}").touch()
 
 
 def split(text: str) -> tuple[str, str, str]:
@@ -209,6 +214,10 @@ class Master(Daemon):
         path = self.folder / "heard.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         return [frame for frame in map(json.loads, lines) if frame["type"] == kind]
+
+    def quieted(self) -> set[int]:
+        """Return the pids of the workers that were told to start no more jobs."""
+        return {int(path.name.partition("-")[2]) for path in self.folder.glob("quiet-*")}
 
     def edit(self, old: str, new: str) -> None:
         text = self.config.read_text()

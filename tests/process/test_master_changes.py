@@ -182,6 +182,21 @@ def refuses(address: str) -> bool:
     return False
 
 
+def test_the_same_port_on_other_addresses(running):
+    """Our own listener is not in the way, and no connection is refused meanwhile."""
+    port = int(running.status()["http"].rpartition(":")[2])
+    monitor = running.status()["monitor"]["pid"]
+    running.edit('"127.0.0.1:0"', '"127.0.0.1:0", token: aaaaaaaaaaaaaaaaaaaa')
+    for old, new in (("127.0.0.1:0", "0.0.0.0"), (f"0.0.0.0:{port}", "127.0.0.1")):
+        running.edit(old, f"{new}:{port}")
+        ask(running, "reload")
+        assert running.status()["http"] == f"{new}:{port}"
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        until(lambda monitor=monitor: not is_alive(monitor), "the old monitor to end")
+        monitor = until(lambda: (running.status()["monitor"] or {}).get("pid"), "the new one")
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
 def test_a_taken_port_keeps_the_old_listener(running):
     old = running.status()["http"]
     monitor = running.status()["monitor"]["pid"]
@@ -292,6 +307,29 @@ def test_new_code_whose_workers_die_at_once_is_taken_back(running):
     assert not running.events("pool.fatal")
 
 
+def test_a_reload_whose_new_imports_fail_in_the_workers_changes_nothing_at_all(running):
+    """Neither the code, nor the other settings, nor the pools and the address that are new."""
+    old, config = running.status()["http"], running.config.read_text()
+    (running.folder / "more.py").write_text(DIES)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    running.edit("[work]", "[work, more]")
+    running.edit("127.0.0.1:0", f"127.0.0.1:{port}")
+    running.edit("default: {processes: 1}", "default: {processes: 2}\n  late: {processes: 1}")
+    running.edit("emails: {processes: 2}", "emails: {processes: 2, concurrency: 3}")
+    with pytest.raises(ControlError, match=r"emails/[12] of the new code ended at once"):
+        ask(running, "reload")
+    settles(running, "default", 1)
+    settles(running, "emails", 2)
+    assert {one["slots"] for one in running.workers("emails")} == {10}
+    until(lambda: set(running.status()["pools"]) == {"default", "emails"}, "the new pool to go")
+    assert running.status()["http"] == old
+    assert not refuses(old)
+    until(lambda: refuses(f"127.0.0.1:{port}"), "the new address to be closed")
+    running.config.write_text(config)
+    assert ask(running, "reload") == {"changes": []}
+
+
 DIES = """
 import os, signal
 import tests.process.standins as standins
@@ -345,6 +383,18 @@ def test_a_restart_undoes_quiet(running):
     ask(running, "quiet")
     ask(running, "restart")
     assert not running.status()["quiet"]
+
+
+def test_a_restart_that_fails_does_not_undo_quiet(running):
+    """Nor do the workers that were replaced before it failed take jobs."""
+    ask(running, "quiet")
+    (running.folder / "work.py").write_text(JOBS + DIES)
+    with pytest.raises(ControlError, match="of the new code ended at once"):
+        ask(running, "restart")
+    assert running.status()["quiet"]
+    settles(running, "default", 1)
+    settles(running, "emails", 2)
+    until(lambda: running.quieted() >= running.pids(), "all of them to be quiet")
 
 
 # the template

@@ -316,8 +316,10 @@ def test_in_the_foreground_a_thread_that_hangs_does_not_hold_up_the_end(worker: 
     assert info.counts == Counts(releases=1)
 
 
-def test_in_the_foreground_a_job_that_blocks_the_loop_for_good_ends_it(worker: Process) -> None:
-    worker.push(jobs.Blocks())
+def test_in_the_foreground_a_job_that_holds_the_interpreter_for_good_ends_it(
+    worker: Process,
+) -> None:
+    worker.push(jobs.HoldsTheGil())  # from its first step on: no thread of ours gets a turn
     worker.start(standalone=True, timeout=0.2, kill_grace=0.1)
     assert worker.end() == 1
     assert "Timeout" in worker.log.read_text()

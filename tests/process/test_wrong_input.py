@@ -103,6 +103,7 @@ def test_a_missing_module(daemon: Callable[..., Daemon]) -> None:
     assert "work" in text
 
 
+@pytest.mark.fault(48)
 def test_a_second_master_is_refused(daemon: Callable[..., Daemon]) -> None:
     first = daemon(GOOD, jobs=JOBS).start()
     again = first.run("start", "-c", str(first.config), check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -42,14 +43,14 @@ class Thread(Job):
         time.sleep(3600)
 
 
-class Blocks(Job):
-    """Holds the loop, as a job must not."""
+class HoldsTheGil(Job):
+    """Holds the interpreter, and so the loop, as C code may."""
 
-    name = "process.blocks"
+    name = "process.holds_the_gil"
 
     async def handle(self) -> None:
         note(self, "begun")
-        time.sleep(3600)  # noqa: ASYNC251
+        ctypes.PyDLL(None).sleep(3600)
 
 
 class Forks(Job):

@@ -26,7 +26,7 @@ from queued.daemon.master.child import (
 from tests.unit.children import make_child, process
 
 S = ChildState
-ALLOWED = [(before, after) for before, afters in TRANSITIONS.items() for after in afters]
+ALLOWED = sorted((before, after) for before, afters in TRANSITIONS.items() for after in afters)
 
 
 @pytest.mark.parametrize(("before", "after"), ALLOWED)

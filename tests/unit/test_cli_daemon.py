@@ -46,6 +46,10 @@ STATUS: dict[str, Any] = {
             "busy": 3,
             "rss": 120 << 20,
             "exits": {"max_jobs": 4, "signal": 2},
+            "last_crash": {
+                "worker": "emails/2", "pid": 4710, "at": time.time(), "reason": "oom",
+                "how": "SIGKILL", "peak_memory": 512 << 20,
+            },
             "workers": [
                 {
                     "name": "emails/1", "pid": 4712, "state": "running", "uptime": 61.4,
@@ -166,6 +170,8 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
     assert "emails/solo 4713 0s 60 MiB 0 starting" in rows
     assert "emails 12 3 2 1 1 2m 5s" in rows
     assert "parked - - - - - -" in rows
+    crash = next(line for line in lines if line.startswith("emails/2 crashed "))
+    assert crash.endswith(" ago: SIGKILL, killed by the kernel for memory; peak memory 512 MiB")
     assert "emails/2 crashed; it starts again in 2.5 s" in lines
     assert any(line.startswith("emails/3 has crashed too often") for line in lines)
     assert "jobs of 1 dead worker wait to be taken back" in lines

@@ -15,7 +15,7 @@ from rich.console import Console
 from queued.cli import output
 from queued.cli.exits import Exit
 from queued.drivers import driver_for
-from queued.drivers.base import Driver, Fail, NewJob
+from queued.drivers.base import Driver, Fail, NewJob, Release
 from queued.drivers.states import Charge
 from tests.unit.commands import Application, application
 
@@ -33,8 +33,25 @@ RECORD = {
 NOTE = {"at": 1_700_000_000.0, "outcome": "failed", "error": "ValueError: no", "run": 1}
 
 
-def fail_jobs(url: str, queue: str, *ids: str) -> None:
-    """Enqueue jobs and fail them, as a worker does."""
+DOSSIER = {
+    "ending": "was killed by SIGSEGV",
+    "host": "h1",
+    "oom": False,
+    "peak_memory": 212 << 20,
+    "ran": 0.31,
+    "stack": 'Current thread 0x1:\n  File "jobs.py\x1b[31m", line 3 in handle',
+}
+LOG = [
+    json.dumps({"timestamp": "T", "level": "info", "event": "x", "n": 1, "text": "a\x1b[31mb"}),
+    "plain \x1b[31mline",
+]
+WHOLE = DOSSIER | {"worker": "emails/2", "run": 3, "memory_limit": 1 << 30, "log": LOG}
+
+
+def fail_jobs(
+    url: str, queue: str, *ids: str, record: Any = RECORD, note: Any = NOTE, lost: bool = False
+) -> None:
+    """Enqueue jobs and fail them, as a worker does; ``lost``: hand them back, as a janitor does."""
 
     async def act(driver: Driver) -> None:
         payload = b'{"v":1,"job":"app.SendEmail"}\n{"to":"x","password":"hunter2"}'
@@ -42,8 +59,13 @@ def fail_jobs(url: str, queue: str, *ids: str) -> None:
         owner = f"test-{time.monotonic_ns()}"
         held = await driver.exchange(queue, owner, want=len(ids), nonce=1)
         assert len(held.jobs) == len(ids)
-        record, note = json.dumps(RECORD).encode(), json.dumps(NOTE).encode()
-        ends = [Fail(one.id, one.fence, Charge.ERROR, record, note) for one in held.jobs]
+        paper, line = json.dumps(record).encode(), json.dumps(note).encode()
+        ends = [
+            Release(one.id, one.fence, Charge.LOST, line)
+            if lost
+            else Fail(one.id, one.fence, Charge.ERROR, paper, line)
+            for one in held.jobs
+        ]
         await driver.exchange(queue, owner, ends, want=0, nonce=2)
 
     asyncio.run(with_driver(url, act))
@@ -295,6 +317,33 @@ def test_failed_show(app: Application) -> None:
     line = app("failed", "show", "fine").refused(Exit.PROBLEM)
     assert "has not failed, it is ready; see: queued job fine" in line
     app("failed", "show", "gone").refused(Exit.PROBLEM)
+
+
+def test_how_the_worker_of_a_failed_job_ended(app: Application) -> None:
+    fail_jobs(app.url, "emails", "bad", record=RECORD | {"dossier": WHOLE})
+    text = app("failed", "show", "bad").out
+    assert (
+        "worker emails/2 on host h1 was killed by SIGSEGV 0.3 s after the job's start, run 3; "
+        "peak memory 212 MiB of 1 GiB; killed by the kernel for memory: no\n"
+    ) in text
+    assert '  Current thread 0x1:\n    File "jobs.py\\x1b[31m", line 3 in handle\n' in text
+    assert "  T  info  x  n=1  text=a\\x1b[31mb\n" in text
+    assert "  plain \\x1b[31mline\n" in text
+    assert "\x1b" not in text
+    assert text.index("last log lines") < text.index("run  ended")
+    assert app("failed", "show", "bad", "--json").json["record"]["dossier"] == WHOLE
+
+
+def test_how_the_worker_of_a_job_ended_that_waits_again(app: Application) -> None:
+    lost = NOTE | {"worker": "emails/2", "dossier": DOSSIER}
+    fail_jobs(app.url, "emails", "mine", note=lost, lost=True)
+    text = app("job", "mine").out
+    assert (
+        "worker emails/2 on host h1 was killed by SIGSEGV 0.3 s after the job's start, run 1"
+        in text
+    )
+    assert "line 3 in handle" in text
+    assert app("job", "mine", "--json").json["history"] == [lost]
 
 
 def test_failed_retry(app: Application) -> None:

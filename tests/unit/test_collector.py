@@ -212,9 +212,19 @@ def test_counters_survive_their_child(page: Page) -> None:
 def test_a_child_that_sends_nonsense_spoils_nothing(page: Page) -> None:
     page.fill()
     broken = [{"counters": one} for one in (1, {"x": 1}, {"x": [1]})]
-    for nonsense in (None, 7, [], *broken):
+    text = {"gauges": {"jobs_in_flight": [[{"queue": "emails"}, "2"]]}}
+    for nonsense in (None, 7, [], *broken, text):
         page.fleet.hear({"type": "snapshot", "child": "w9", "data": nonsense})
     assert page.value("jobs_in_flight", queue="emails") == 2
+
+
+def test_a_child_is_not_counted_twice_when_the_word_of_its_end_was_lost(page: Page) -> None:
+    page.fill()
+    labels = {"queue": "emails", "job_class": "app.Send", "outcome": "succeeded"}
+    page.fleet.hear({"type": "snapshot", "child": "other-monitor", "data": worker_snapshot(1)})
+    fleet = {"owners": {"emails": ["w2"]}, "monitors": ["other-monitor"], "pools": {"emails": POOL}}
+    page.fleet.hear({"type": "fleet", **fleet, "totals": worker_snapshot(3)})
+    assert page.value("attempts_total", **labels) == 4  # w1 is in the totals
 
 
 def test_a_rendering_serves_every_scrape_of_a_second(page: Page) -> None:

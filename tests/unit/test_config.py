@@ -179,7 +179,6 @@ queues:
         ("0.0.0.0:9470", "0.0.0.0", 9470, False),
         ("[::]:9470", "::", 9470, False),
         ("10.0.0.1:9470", "10.0.0.1", 9470, False),
-        ("metrics.internal:9470", "metrics.internal", 9470, False),
     ],
 )
 def test_listen(file: File, listen: str, host: str, port: int, is_loopback: bool) -> None:

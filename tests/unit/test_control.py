@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import select
 import selectors
 import socket
 import stat
 import threading
+import time
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -177,6 +182,38 @@ def test_too_many_clients_are_turned_away(daemon, client, monkeypatch):
             sock.recv(100)
         with pytest.raises(ControlError, match=r"ended|went away"):
             client.request("echo")
+
+
+def test_without_a_descriptor_to_spare_it_takes_a_breath(place):
+    """Who waits to be taken would wake the loop all the time."""
+    runtime = Runtime.for_daemon(*place)
+    with selectors.DefaultSelector() as selector, ExitStack() as limits:
+        server = ControlServer(runtime.socket_path, selector, {})
+        with raw(SimpleNamespace(runtime=runtime)):
+            limits.enter_context(no_descriptors())
+            while found := selector.select(0):
+                for key, events in found:
+                    key.data(events)
+            server.tick(time.monotonic())
+            assert not selector.select(0)
+            limits.close()
+            server.tick(time.monotonic() + control.BREATHER)
+            ((key, events),) = selector.select(0)
+            key.data(events)
+            assert len(server._clients) == 1
+        server.close()
+
+
+@contextmanager
+def no_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as file:  # noqa: PTH123
+        free = file.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_a_daemon_it_says_how_to_start_one(place):

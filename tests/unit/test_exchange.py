@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from queued.drivers.base import Charge, Counts, Lane, Release
+from queued.errors import DriverUnavailable
 from queued.jobs.job import Job
 from tests.unit.working import QUEUE, Shop, counted, observed, until, until_async
 
@@ -256,21 +257,23 @@ async def test_a_full_worker_waits_for_no_push_and_passes_a_wake_up_on(shop):
         await until(lambda: len(seen) == 2, "the second job")
 
 
-async def test_waiting_that_fails_leaves_polling(shop):
+@pytest.mark.parametrize("error", [DriverUnavailable("the line is cut"), OSError("no more files")])
+async def test_waiting_that_fails_leaves_polling_and_is_tried_again(shop, error):
     async def fails(queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
         shop.driver.waits += 1
-        shop.driver.down = True
-        try:
-            shop.driver.check()
-        finally:
-            shop.driver.down = False
+        raise error
 
-    shop.driver.wait = fails
-    async with shop.open(sleep=0.05) as worker:
-        await shop.push(Quick())
-        await until(lambda: seen, "the job")
-        await until(lambda: observed(worker, "event_loop_lag_seconds") > 10, "ten sweeps")
-        assert shop.driver.waits <= 1.5 * observed(worker, "event_loop_lag_seconds")
+    works, shop.driver.wait = shop.driver.wait, fails
+    with structlog.testing.capture_logs() as lines:
+        async with shop.open(sleep=0.05) as worker:
+            await shop.push(Quick())
+            await until(lambda: seen, "the job")
+            await until(lambda: observed(worker, "event_loop_lag_seconds") > 10, "ten sweeps")
+            assert 1 < shop.driver.waits <= 1.5 * observed(worker, "event_loop_lag_seconds")
+            shop.driver.wait = works
+            await until(lambda: shop.driver.waits > 12, "it to wait again")
+    said = [line for line in lines if line["event"] == "listener.failed"]
+    assert len(said) == isinstance(error, OSError)
 
 
 async def test_an_answer_that_comes_too_late_is_handed_back_unstarted(shop):

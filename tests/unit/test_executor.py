@@ -14,6 +14,7 @@ import structlog
 from queued.daemon.scoreboard import SlotState
 from queued.daemon.spec import LogSpec
 from queued.drivers.base import Counts
+from queued.errors import CorruptPayload, UnknownJob
 from queued.jobs import outcome
 from queued.jobs.job import Job
 from tests.unit.working import QUEUE, counted, observed, until
@@ -81,6 +82,8 @@ ERRORS = {
     "timeout": TimeoutError,
     "group": several,
     "unprintable": Unprintable,
+    "unknown job": lambda: UnknownJob("it looked one up"),
+    "corrupt payload": lambda: CorruptPayload("it read one"),
 }
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
+from queued.daemon.worker import hooks
 from queued.daemon.worker.hooks import Hooks
 from queued.daemon.worker.worker import Worker
 from queued.drivers.base import Charge, Fail
@@ -151,6 +152,7 @@ async def test_the_hook_always_gets_an_exception(shop):
     assert "SystemExit" in str(seen[0][2])
 
 
+@pytest.mark.fault(42)
 async def test_a_hook_that_raises_is_said_and_done(shop):
     await shop.push(Broken(), Quick())
     with structlog.testing.capture_logs() as lines:
@@ -163,6 +165,7 @@ async def test_a_hook_that_raises_is_said_and_done(shop):
     assert "Traceback" in line["exception"]
 
 
+@pytest.mark.fault(42)
 async def test_a_hook_that_hangs_has_its_time_and_is_done(shop):
     await shop.push(Hangs(), Quick())
     with structlog.testing.capture_logs() as lines:
@@ -176,6 +179,7 @@ async def test_a_hook_that_hangs_has_its_time_and_is_done(shop):
     ]
 
 
+@pytest.mark.fault(42)
 async def test_a_worker_with_a_hook_that_never_ends_is_replaced(shop):
     await shop.push(PlainHangs())
     async with shop.open(impatient, max_tries=1) as worker:
@@ -269,7 +273,9 @@ async def none_pending(shop: Shop) -> bool:
     return not any(await pending(shop))
 
 
-async def test_a_hook_of_a_class_that_is_not_here_stays_pending(shop):
+async def test_a_hook_of_a_class_that_is_not_here_waits_for_newer_code_and_is_given_up(
+    shop, monkeypatch
+):
     class Gone(Hooked):
         name = "test.gone"
 
@@ -277,10 +283,22 @@ async def test_a_hook_of_a_class_that_is_not_here_stays_pending(shop):
     from queued.jobs import registry
 
     del registry._classes["test.gone"]
+
+    def said(event: str) -> list[dict]:
+        return [line for line in lines if line["event"] == event]
+
+    monkeypatch.setattr(hooks, "CLAIM", 0.0)  # it is due again at once
     with structlog.testing.capture_logs() as lines:
-        async with shop.open():
-            await until(lambda: [x for x in lines if x["event"] == "hook.impossible"], "a word")
-    assert await pending(shop) == [True]
+        async with shop.open(sleep=0.05):
+            await until(lambda: said("hook.impossible"), "a word")
+            claims = shop.driver.claims
+            await until(lambda: shop.driver.claims > claims + 3, "it to be claimed again")
+            assert await pending(shop) == [True]
+            assert len(said("hook.impossible")) == 1
+            monkeypatch.setattr(hooks, "WAIT_FOR_CODE", 0.0)
+            await until_async(lambda: is_finished(shop), "it to be given up")
+    [line] = said("hook.given_up")
+    assert "test.gone" in line["error"]
     assert payload
 
 

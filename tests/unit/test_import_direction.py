@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LEAVES = {"errors", "version", "environment", "units"}
+LEAVES = {"errors", "version", "environment", "folders", "units"}
 MAY_IMPORT = {
     "drivers": LEAVES,
     "jobs": {"drivers"} | LEAVES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -145,7 +146,7 @@ async def test_a_job_fails_at_its_third_crash_and_its_hook_is_due(
     assert failed.id == "pill"
     assert failed.counts.crashes == 3
     assert failed.hook_pending
-    assert failed.history.count(b"SIGKILL") == 3
+    assert failed.history.count(b"JobCrashed: its worker was killed by SIGKILL") == 3
 
 
 async def _reserve_any(driver: Driver, owner: str) -> bool:
@@ -179,6 +180,33 @@ async def test_our_own_owners_are_left_to_their_verdicts(driver: Driver, janitor
     await asyncio.sleep(0.02)
     await janitor.sample(["q"])
     assert await janitor.reap(["q"], OURS) == 0
+
+
+async def test_one_of_ours_that_was_buried_and_came_back_is_reaped(
+    driver: Driver, janitor: Janitor
+) -> None:
+    """A back-end that failed over may have forgotten the burial; nobody renews that lease."""
+    await reserve(driver, OWNER, "one", lease=0.01)
+    await asyncio.sleep(0.02)
+    await janitor.sample(["q"])
+    assert await janitor.reap(["q"], OURS, living={OWNER}) == 0
+    assert await janitor.reap(["q"], OURS, living=set()) == 1
+
+
+@pytest.mark.fault(35)
+async def test_a_clock_that_is_set_ahead_ends_no_lease(
+    driver: Driver, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The back-end's clock; ours goes on as it did, and it is by ours that the lease runs on."""
+    stranger = "bbbbbbbb-22222222-q.1-1"
+    await reserve(driver, stranger, "one", lease=30.0)
+    assert await janitor.reap(["q"], OURS) == 0  # it has seen the lease run
+    ahead = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: ahead)
+    assert (await driver.owners("q"))[stranger] < -3000
+    assert await janitor.reap(["q"], OURS) == 0
+    await driver.renew("q", [stranger], 30.0)
+    assert (await driver.owners("q"))[stranger] > 20
 
 
 async def test_an_owner_that_renews_at_the_last_moment_lives(driver: Driver) -> None:

@@ -213,6 +213,13 @@ def test_a_traceback_keeps_its_lines_on_the_console_and_nothing_else(as_console)
     assert "\x1b" not in text
 
 
+def test_stacks_keep_their_lines_on_the_console(as_console):
+    structlog.get_logger().warning("worker.crashed", stack='Thread 1:\n  File "x\x1b[31m"')
+    text = as_console.text()
+    assert '\nThread 1:\n  File "x' in text
+    assert "\x1b" not in text
+
+
 class Broken:
     def __str__(self) -> str:
         raise RuntimeError

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.daemon.metrics import BUCKETS, Bounded, Counter, Histogram, Metrics, Snapshot, fold
+from queued.daemon.metrics import (
+    BUCKETS,
+    Bounded,
+    Counter,
+    Histogram,
+    Metrics,
+    Snapshot,
+    fold,
+    sound,
+)
 
 CATALOGUE = {
     "job_wait_seconds": "0.01 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60 300 900 3600",
@@ -130,3 +139,36 @@ def test_a_bounded_label_keeps_the_first_and_counts_the_rest():
     label = Bounded(2, dropped)
     assert [label(name) for name in "abcab"] == ["a", "b", "other", "a", "b"]
     assert dropped.value == 1
+
+
+def test_a_snapshot_is_sound():
+    metrics = Metrics()
+    metrics.counter("attempts_total", "queue").series("emails").value = 1.5
+    metrics.gauge("jobs_in_flight", "queue").series("emails").value = -2
+    metrics.histogram("job_run_seconds", "queue").series("emails").observe(0.1)
+    snapshot = metrics.snapshot()
+    assert sound(snapshot) is snapshot
+    assert sound({}) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        7,
+        {"counters": 7},
+        {"counters": {"attempts_total": [[{"queue": "emails"}, "1"]]}},
+        {"counters": {"attempts_total": [[{"queue": "emails"}, True]]}},
+        {"counters": {"attempts_total": [[{"queue": "emails"}, float("nan")]]}},
+        {"counters": {"attempts_total": [[{"queue": "emails"}, 10**400]]}},
+        {"counters": {"attempts_total": [[{"queue": "emails"}]]}},
+        {"counters": {"attempts_total": [[{"queue": "emails"}, 1, 2]]}},
+        {"counters": {"attempts_total": [[{"queue": 7}, 1]]}},
+        {"counters": {"a b\n": [[{}, 1]]}},
+        {"histograms": {"job_run_seconds": [[{}, [1, 2], 1.0]]}},
+        {"histograms": {"job_run_seconds": [[{}, ["1"] * len(BUCKETS["job_run_seconds"]), 1]]}},
+        {"histograms": {"nonsuch": [[{}, [1, 2], 1.0]]}},
+    ],
+)
+def test_what_would_spoil_a_sum_is_refused(wrong):
+    with pytest.raises((ValueError, TypeError, LookupError, AttributeError)):
+        sound(wrong)

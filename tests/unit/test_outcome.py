@@ -51,7 +51,12 @@ def reserved(payload: bytes = PAYLOAD, **counts: int) -> base.Reservation:
 
 
 def ended(
-    error: BaseException | None, *, hook: bool = False, timed_out: bool = False, **counts: int
+    error: BaseException | None,
+    *,
+    hook: bool = False,
+    timed_out: bool = False,
+    readable: bool = True,
+    **counts: int,
 ) -> Decision:
     return decide(
         reserved(**counts),
@@ -61,6 +66,7 @@ def ended(
         hook=hook,
         now=1_700_000_000.1234,
         timed_out=timed_out,
+        readable=readable,
     )
 
 
@@ -120,15 +126,15 @@ def test_crashes_lost_runs_and_releases_cost_no_try() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "readable", "reason"),
     [
-        (Fail("no such customer"), "fail"),
-        (UnknownJob("no such class"), "unknown_job"),
-        (CorruptPayload("no header"), "corrupt_payload"),
+        (Fail("no such customer"), True, "fail"),
+        (UnknownJob("no such class"), False, "unknown_job"),
+        (CorruptPayload("no header"), False, "corrupt_payload"),
     ],
 )
-def test_some_ends_are_final_at_once(error: Exception, reason: str) -> None:
-    decision = ended(error)
+def test_some_ends_are_final_at_once(error: Exception, *, readable: bool, reason: str) -> None:
+    decision = ended(error, readable=readable)
 
     assert failure(decision)[1]["reason"] == reason
     assert decision.outcome is Outcome.FAILED
@@ -138,7 +144,15 @@ def test_some_ends_are_final_at_once(error: Exception, reason: str) -> None:
 def test_a_hook_is_due_later_except_where_there_is_no_instance() -> None:
     assert failure(ended(Fail(), hook=True))[0].hook == HOOK_AFTER
     assert failure(ended(Fail(), hook=False))[0].hook is None
-    assert failure(ended(UnknownJob(), hook=True))[0].hook is None
+    assert failure(ended(UnknownJob(), hook=True, readable=False))[0].hook is None
+
+
+@pytest.mark.parametrize("error", [UnknownJob("x"), CorruptPayload("x")])
+def test_what_a_job_raises_is_an_error_like_others_whatever_its_name(error: Exception) -> None:
+    assert isinstance(ended(error).settlement, base.Retry)
+    fail, record = failure(ended(error, hook=True, errors=2))
+    assert record["reason"] == "max_tries"
+    assert fail.hook == HOOK_AFTER
 
 
 @pytest.mark.parametrize("in_", [300, "5m", timedelta(minutes=5), 300.0])
@@ -214,7 +228,15 @@ def test_an_error_that_cannot_be_pickled_or_printed_is_stored_as_text() -> None:
 
 
 def test_an_unreadable_payload_has_no_name() -> None:
-    decision = decide(reserved(b"\xff"), CorruptPayload("x"), LIMITS, worker="w", hook=False, now=0)
+    decision = decide(
+        reserved(b"\xff"),
+        CorruptPayload("x"),
+        LIMITS,
+        worker="w",
+        hook=False,
+        now=0,
+        readable=False,
+    )
 
     assert decision.message.startswith("? failed")
 

@@ -32,7 +32,7 @@ def run(child, slot: int = 0, job_id: str = "job-1", deadline: float = DEADLINE)
 def test_a_job_within_its_deadline_and_the_grace_is_left_alone(child):
     run(child)
     check(child, DEADLINE + CANCEL_GRACE - 0.1)
-    assert child.late == frozenset()
+    assert child.late == {}
 
 
 def test_a_job_without_a_deadline_is_left_alone(child):
@@ -46,9 +46,9 @@ def test_an_overrun_gives_the_neighbours_their_grace_and_kills(child):
     run(child)
     run(child, slot=1, job_id="job-2", deadline=0.0)
     check(child, LATE)
-    assert child.late_since is None  # seen once
+    assert list(child.late.values()) == [None]  # seen once
     check(child, LATE + 0.25)
-    assert child.late_since == LATE + 0.25
+    assert list(child.late.values()) == [LATE + 0.25]
     check(child, LATE + 5.0)
     assert child.state is ChildState.RUNNING
     check(child, LATE + 5.25)
@@ -63,7 +63,58 @@ def test_another_job_in_the_same_slot_is_another_matter(child):
     child.board.clear(0)
     run(child, job_id="job-2")
     check(child, LATE + 0.25)
-    assert child.late_since is None
+    assert list(child.late.values()) == [None]
+
+
+def watch(child, since: float, until: float, *, beats: bool = True) -> None:
+    """Look at it as its master does, until it is killed."""
+    while since < until and child.state is ChildState.RUNNING:
+        if beats:
+            child.board.beat(since)
+        check(child, since)
+        since += 0.25
+
+
+def test_one_that_overruns_later_has_a_grace_of_its_own(child):
+    run(child)
+    run(child, slot=1, job_id="job-2", deadline=DEADLINE + 4.0)
+    watch(child, START, LATE + 20.0)
+    assert child.stop.overran == {"job-1"}
+
+
+def test_the_grace_of_one_is_not_that_of_another_which_has_recovered(child):
+    run(child)
+    watch(child, START, LATE + 4.0)
+    run(child, slot=1, job_id="job-2", deadline=DEADLINE + 2.0)
+    child.board.clear(0)
+    watch(child, LATE + 4.0, LATE + 6.5)
+    assert child.state is ChildState.RUNNING
+    watch(child, LATE + 6.5, LATE + 20.0)
+    assert child.stop.overran == {"job-2"}
+
+
+def test_a_job_that_is_late_alone_is_charged_although_the_loop_stands_still(child):
+    run(child)
+    run(child, slot=1, job_id="job-2", deadline=0.0)
+    watch(child, START, LATE + 20.0, beats=False)
+    assert child.stop.overran == {"job-1"}
+
+
+def test_of_several_late_ones_none_is_charged_when_the_loop_could_not_end_them(child):
+    """One of them holds it: the others were never told to end."""
+    run(child)
+    run(child, slot=1, job_id="job-2", deadline=DEADLINE + 3.0)
+    watch(child, START, LATE + 20.0, beats=False)
+    assert child.stop.force is Force.ABORT
+    assert child.stop.overran == frozenset()
+
+
+def test_one_that_was_told_to_end_is_charged_although_the_loop_stands_still_since(child):
+    run(child)
+    run(child, slot=1, job_id="job-2", deadline=DEADLINE + 3.0)
+    watch(child, START, LATE + 1.0)
+    watch(child, LATE + 1.0, LATE + 20.0, beats=False)
+    assert child.stop.overran == {"job-1"}
 
 
 @pytest.mark.parametrize("end", ["finish", "clear"])
@@ -73,7 +124,7 @@ def test_a_job_that_ends_after_all_calls_it_off(child, end):
     check(child, LATE + 0.25)
     child.board.finish(0, True) if end == "finish" else child.board.clear(0)
     check(child, LATE + 0.5)
-    assert child.late_since is None
+    assert child.late == {}
     check(child, LATE + 10.0)
     assert child.state is ChildState.RUNNING
 

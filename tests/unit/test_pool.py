@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from queued.daemon.master.child import Child, ChildState, Force, abort, drain, leaving
-from queued.daemon.master.pool import Pool
+from queued.daemon.master.pool import MAX_SOLO, Pool
 from queued.drivers.states import Lane
 from tests.unit.children import blueprint, make_child
 
@@ -250,6 +250,31 @@ def test_going_back_leaves_the_old_one_where_it_was():
     assert bench.pool.settled
 
 
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_change_in_the_middle_of_a_replacement(is_up):
+    """Both in the seat are stale then; the one that runs stays until its successor does."""
+    bench = Bench(1)
+    bench.come_up()
+    (first,) = bench.pool.children
+    change_settings(bench)
+    bench.tick()
+    second = bench.pool.children[1]
+    if is_up:
+        bench.get_ready()
+    change_code(bench)
+    bench.tick()
+    stays, goes = (second, first) if is_up else (first, second)
+    assert goes.stop.force is Force.DRAIN
+    assert stays.state is S.RUNNING
+    bench.die(goes, counts=False)
+    bench.come_up()
+    bench.tick()
+    assert stays.stop.force is Force.DRAIN
+    bench.die(stays, counts=False)
+    bench.tick()
+    assert bench.pool.settled
+
+
 def test_one_that_crashes_while_another_drains_is_succeeded_at_once():
     bench = Bench(2)
     bench.come_up()
@@ -275,6 +300,25 @@ def test_suspects_have_one_temporary_worker():
     bench.come_up()
     assert solo.state is S.RUNNING
     assert bench.pool.settled
+
+
+def test_while_temporary_workers_are_busy_there_is_another_up_to_a_bound():
+    bench = Bench(1)
+    bench.come_up()
+    for number in range(MAX_SOLO + 2):
+        bench.pool.serve_suspects()
+        solo = [child for child in bench.pool.children if child.solo]
+        assert len(solo) == min(number + 1, MAX_SOLO)
+        solo[-1].board.begin(0, f"job-{number}", "Send", 1, 100.0, 0.0, 3, 0.0)
+
+
+def test_a_pool_that_runs_one_job_at_a_time_has_one_temporary_worker():
+    bench = Bench(1)
+    bench.pool.blueprint = blueprint(concurrency=1)
+    for number in range(2):
+        bench.pool.serve_suspects()
+        (solo,) = [child for child in bench.pool.children if child.solo]
+        solo.board.begin(number, f"job-{number}", "Send", 1, 100.0, 0.0, 3, 0.0)
 
 
 def test_a_temporary_worker_never_counts():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from queued.daemon.master.restart import MAX_DELAY, STABLE_AFTER, RestartPolicy, Succession
 
 
@@ -38,6 +40,7 @@ def test_a_long_life_is_progress():
     assert subject.deaths == 0
 
 
+@pytest.mark.fault(18)
 def test_dying_at_second_two_is_none():
     assert die(policy(), 10, lived=2.0)[-1].gives_up
 

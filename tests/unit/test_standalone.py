@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import json
+import re
 import threading
 from types import SimpleNamespace
 
 import pytest
+import structlog
 
 from queued.daemon.worker.standalone import Standalone
 from queued.drivers.base import Counts, Lane
@@ -116,16 +119,25 @@ async def test_a_suspect_waits_until_nothing_else_runs(shop):
 
 
 @pytest.mark.parametrize("job", [Thread(), Swallows()], ids=["plain", "async"])
-async def test_a_job_that_cannot_be_ended_ends_the_worker(shop, job, capfd):
+async def test_a_job_that_cannot_be_ended_ends_the_worker(shop, job):
     [job_id] = await shop.push(job)
     [neighbour] = await shop.push(Waits())
-    async with shop.open(Standalone, timeout=0.05, kill_grace=0.1, max_tries=2) as worker:
-        assert await worker.over == 70
+    with structlog.testing.capture_logs() as logged:
+        async with shop.open(Standalone, timeout=0.05, kill_grace=0.1, max_tries=2) as worker:
+            assert await worker.over == 70
     assert set(seen) == {job_id, neighbour}
-    assert (await shop.driver.find(job_id)).counts == Counts(timeouts=1)
+    info = await shop.driver.find(job_id)
+    assert info.counts == Counts(timeouts=1)
+    dossier = json.loads(info.history)["dossier"]
+    assert dossier["reason"] == "hung"
+    assert dossier["stack"].startswith(f"Job {job_id} (most recent call first):\n  File ")
+    own = dossier["stack"].split("\n\n")[0]
+    assert re.search(r'test_standalone\.py", line \d+ in handle$', own), "and no frame of ours"
     assert (await shop.driver.find(neighbour)).counts == Counts(releases=1)
     assert worker.life.reason == "hung"
-    assert "most recent call first" in capfd.readouterr().err  # the stacks
+    (event,) = [event for event in logged if event["event"] == "worker.hung"]
+    assert event["overran"] == [job_id]
+    assert "Current thread" in event["stack"]  # and all others
 
 
 async def test_one_that_ends_within_the_grace_costs_nothing(shop):

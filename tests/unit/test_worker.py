@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import resource
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from queued.daemon.worker.sweep import resident_memory
 from queued.drivers.base import Charge, Counts, Lane, Retry
 from queued.jobs.job import Job
 from tests.unit.working import QUEUE, Shop, counted, until, until_async
@@ -246,6 +248,16 @@ async def test_max_memory_replaces_it_between_jobs(shop):
     async with shop.open(max_memory=1) as worker:
         assert await worker.over == 0
     assert worker.life.reason == "max_memory"
+
+
+def test_memory_that_cannot_be_told_is_none():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        assert resident_memory() == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resident_memory() > 0
 
 
 async def test_it_leaves_no_sooner_than_a_limit(shop):

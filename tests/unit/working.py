@@ -13,7 +13,7 @@ from queued.daemon.channel import Channel
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import LimitsSpec, OwnerName, WorkerSpec
 from queued.daemon.worker.worker import Worker
-from queued.drivers.base import Exchange, Lane, NewJob, QueueStats, Settlement
+from queued.drivers.base import Exchange, FailedJob, Lane, NewJob, QueueStats, Settlement
 from queued.drivers.memory import MemoryDriver
 from queued.errors import DriverUnavailable
 from queued.jobs.job import Job
@@ -44,6 +44,7 @@ class Backend(MemoryDriver):
         """(nonce, settlements, want, lane) of each call of a worker."""
         self.waits = 0
         self.wakes = 0
+        self.claims = 0
         self.down = False
         """No call gets through."""
         self.lose_answers = 0
@@ -88,6 +89,10 @@ class Backend(MemoryDriver):
     async def wake(self, queue: str) -> None:
         self.wakes += 1
         await super().wake(queue)
+
+    async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
+        self.claims += 1
+        return await super().claim_hooks(queue, limit, visible_after)
 
     async def open(self) -> None:
         self.check()
