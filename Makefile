@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# Most tests wait for servers, forks and signals: more of them at once than there are cores. 0 runs them in one process.
+WORKERS ?= 4
 TYPED  := queued config daemon drivers jobs web
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lint types coverage format build docs clean
+.PHONY: help run test test-all chaos lint types coverage format build docs clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +27,7 @@ run: $(VENV)/.run ## start the daemon with the shipped queue.yaml and a first lo
 	@exec $(BIN)/python -m examples.weather
 
 test: $(VENV)/.dev ## the whole suite (tests of servers that are not installed are skipped, and say so)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-all: ## the suite on every Python that this machine has, each in a venv of its own
 	@for version in 3.11 3.12 3.13; do \
@@ -33,6 +35,9 @@ test-all: ## the suite on every Python that this machine has, each in a venv of 
 	    $(MAKE) --no-print-directory test VENV=.venv-$$version PYTHON=python$$version || exit 1; \
 	  else echo "python$$version: not on this machine"; fi; \
 	done
+
+chaos: $(VENV)/.dev ## break a daemon at random and see that nothing is lost: make chaos SECONDS=600 [SEED=1]
+	$(BIN)/python -m tests.chaos.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
 lint: $(VENV)/.dev ## ruff, checks and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -45,7 +50,7 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
-	$(BIN)/python -m pytest $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## rewrite in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

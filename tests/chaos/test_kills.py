@@ -1,0 +1,124 @@
+"""What follows the kill of a worker or of a master, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from queued.drivers import driver_for
+from queued.drivers.base import Driver
+from queued.jobs.queue import Queue
+from tests.chaos import work
+from tests.chaos.ledger import WORK, Ledger, Run
+from tests.chaos.oracle import verdict
+from tests.process.conftest import connection, daemon  # noqa: F401 - fixtures
+from tests.process.harness import Daemon, until
+
+CONFIG = """
+connection: "{connection}"
+imports: [work]
+http: {{listen: "127.0.0.1:0"}}
+queues:
+  default: {{processes: 1, concurrency: 4, sleep: 30}}
+"""
+SOON = 10.0
+"""Seconds, where a second is meant and the machine is loaded. No lease (30 s), no sleep (30 s) and
+no waiting worker could stand in for the reclaim: without it nothing happens for longer."""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path / "ledger")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running(connection: str, daemon: Callable[..., Daemon], ledger: Ledger) -> Daemon:  # noqa: F811
+    config = CONFIG.format(connection=connection)
+    made: Daemon = daemon(config, jobs=WORK, **ledger.environment)
+    return made.start()
+
+
+async def dispatch(url: str, ledger: Ledger, *seconds: float) -> list[str]:
+    """Enqueue jobs that sleep, and wait until all run."""
+    async with Queue(url) as queue:
+        jobs = [work.Sleeps(seconds=one) for one in seconds]
+        ids = [receipt.id for receipt in await queue.bulk(jobs)]
+    ledger.acknowledge(ids, "sleeps")
+    await asyncio.to_thread(until, lambda: ledger.runs().keys() >= set(ids), "the jobs to begin")
+    return ids
+
+
+def second_run(ledger: Ledger, job_id: str) -> Run:
+    def rerun() -> Run | None:
+        return next(iter(ledger.runs()[job_id][1:]), None)
+
+    found: Run = until(rerun, "the job to run again", every=0.005)
+    return found
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Driver]:
+    driver = driver_for(url)
+    await driver.open()
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+@pytest.mark.fault(1)
+async def test_the_job_of_a_killed_worker_runs_again_at_once_and_no_try_is_charged(
+    running: Daemon,
+    ledger: Ledger,
+    connection: str,  # noqa: F811
+) -> None:
+    (job,) = await dispatch(connection, ledger, 3.0)
+    (first,) = ledger.runs()[job]
+    with ledger.fault("kill", [first.pid]):
+        killed_at = time.monotonic()
+        os.kill(first.pid, signal.SIGKILL)
+    second = await asyncio.to_thread(second_run, ledger, job)
+    assert second.began - killed_at < SOON
+    assert second.attempt == 2
+    assert second.pid != first.pid
+    async with opened(connection) as driver:
+        found = await driver.find(job)
+        assert found is not None
+        assert (found.counts.crashes, found.counts.tries) == (1, 0)
+    assert running.status()["pools"]["default"]["exits"] == {"signal": 1}
+    judgement = await verdict(connection, ["default"], ledger, within=60)
+    assert not judgement.broken
+    assert judgement.duplicates == 1
+
+
+@pytest.mark.fault(3)
+async def test_a_killed_master_leaves_nobody_and_its_jobs_run_again_with_the_next(
+    running: Daemon,
+    ledger: Ledger,
+    connection: str,  # noqa: F811
+) -> None:
+    jobs = await dispatch(connection, ledger, 3.0, 3.0)
+    with ledger.fault("kill the master"):
+        killed_at = time.monotonic()
+        running.signal(signal.SIGKILL)
+        until(lambda: not running.processes(), "every child to be gone", every=0.01)
+        assert time.monotonic() - killed_at < SOON
+    running.wait()
+    restarted_at = time.monotonic()
+    running.start()
+    assert len(running.workers()) == 1
+    for job in jobs:
+        second = await asyncio.to_thread(second_run, ledger, job)
+        assert second.began - restarted_at < 2 * SOON  # it starts Python, first
+    judgement = await verdict(connection, ["default"], ledger, within=60)
+    assert not judgement.broken
+    assert judgement.duplicates == 2
