@@ -292,6 +292,9 @@ class Driver(Protocol):
         An owner not known yet is registered.
         """
 
+    async def held(self, queue: str, owner: str) -> dict[str, int]:
+        """Return what ``owner`` holds: the ids, with their fences."""
+
     # janitors
     async def retire(
         self, queue: str, owner: str, *, only_expired: bool = False

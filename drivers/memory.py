@@ -121,6 +121,12 @@ class MemoryDriver:
                 known.setdefault(name, Owner(until)).lease_until = until
             return [name for name in owners if known[name].retired]
 
+    async def held(self, queue: str, owner: str) -> dict[str, int]:
+        with self._store.lock:
+            holder = self._queue(queue).owners.get(owner)
+            held = holder.held.values() if holder else ()
+            return {job.id: job.reservation().fence for job in held}
+
     # janitors
     async def retire(
         self, queue: str, owner: str, *, only_expired: bool = False
