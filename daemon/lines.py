@@ -77,7 +77,9 @@ def write_at_once(fd: int, data: bytes) -> int:
     if kind == stat.S_IFREG:
         return os.write(fd, data)
     if kind == stat.S_IFSOCK:
-        sock = socket.socket(fileno=fd)
+        # Non-blocking for this object alone; else socket.setdefaulttimeout() of a job holds for it.
+        kind_of_ours = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+        sock = socket.socket(type=kind_of_ours, fileno=fd)
         try:
             return sock.send(data, socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0))
         finally:

@@ -155,6 +155,8 @@ def sound(snapshot: Any) -> Snapshot:
     """
     for kind, families in snapshot.items():
         for name, series in families.items():
+            if not _NAME.fullmatch(name) or (kind == "histograms" and name not in BUCKETS):
+                raise ValueError(f"no {kind}: {name!r}")
             for labels, *values in series:
                 if not all(map(_NAME.fullmatch, (kind, name, *labels))):
                     raise ValueError(f"no names: {name!r} {labels!r}")

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from queued.daemon.scoreboard import Slot, SlotState
+from queued.units import LONGEST
 
 
 class Verdict(StrEnum):
@@ -79,11 +80,16 @@ def judge(
             job=slot.job,
             fence=slot.fence,
             max_tries=slot.max_tries,
-            retry_in=slot.retry_in,
-            ran=max(0.0, now - slot.started),
+            retry_in=_sound(slot.retry_in),
+            ran=_sound(now - slot.started),
         )
         for slot in slots
     }
+
+
+def _sound(seconds: float) -> float:
+    """Return a duration; 0 for what is none: the user's code can write where it was read."""
+    return seconds if 0 <= seconds <= LONGEST else 0.0
 
 
 def _verdict(slot: Slot, cause: Cause, overran: AbstractSet[str], *, alone: bool) -> Verdict:

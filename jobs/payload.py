@@ -124,7 +124,7 @@ def body_text(payload: bytes, *, reveal: bool = False) -> str:
     """
     body = payload[payload.find(b"\n") + 1 :]
     try:
-        fields = json.loads(body)
+        fields = json.loads(body.decode())
         text = json.dumps(fields if reveal else redact(fields), ensure_ascii=False)
     except (ValueError, RecursionError):
         text = body.decode("utf-8", errors="backslashreplace")
@@ -156,7 +156,7 @@ def _dispatchable(job: Any) -> Codec:
 
 def _read_header(header: bytes) -> str:
     try:
-        fields = json.loads(header) if len(header) <= _MAX_HEADER else None
+        fields = json.loads(header.decode()) if len(header) <= _MAX_HEADER else None
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or not isinstance(fields.get("job"), str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import dropwhile
-from types import FrameType
+from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
 from typing import Any
 
 from queued.daemon.worker.run import Run
@@ -48,15 +48,20 @@ def _thread(ident: int) -> list[tuple[FrameType, int]]:
 
 
 def _awaits(run: Run) -> Iterator[tuple[FrameType, int]]:
-    """Yield the frames of a task that waits: each coroutine's, then that of what it awaits."""
+    """Yield the frames of a task that waits: each coroutine's, then that of what it awaits.
+
+    Of an awaitable of the user's own nothing is asked: its code would run here, in our timer.
+    """
     waiting: Any = run.task.get_coro() if run.task is not None else None
-    while waiting is not None:
-        frame = next(filter(None, (getattr(waiting, name, None) for name in _FRAMES)), None)
+    while (names := _NAMES.get(type(waiting))) is not None:
+        frame, waiting = (getattr(waiting, name) for name in names)
         if frame is None:
             return
         yield frame, frame.f_lineno or 0
-        waiting = next(filter(None, (getattr(waiting, name, None) for name in _AWAITED)), None)
 
 
-_FRAMES = ("cr_frame", "gi_frame", "ag_frame")
-_AWAITED = ("cr_await", "gi_yieldfrom", "ag_await")
+_NAMES: dict[type, tuple[str, str]] = {
+    CoroutineType: ("cr_frame", "cr_await"),
+    GeneratorType: ("gi_frame", "gi_yieldfrom"),
+    AsyncGeneratorType: ("ag_frame", "ag_await"),
+}

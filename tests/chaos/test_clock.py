@@ -157,7 +157,7 @@ async def test_a_clock_that_jumps_under_everything_ends_no_living_lease(
             environment = {**ledger.environment, **clock.environment}
             host = HastyDaemon(tmp_path / name, config, jobs=WORK, **environment)
             stack.callback(host.clean_up)
-            hosts.append(host.start())
+            hosts.append(host.start(ready=False))
         async with Queue(url) as producer:
             jobs = [work.Sleeps(seconds=2.5 * LEASE) for _ in range(6)]
             ids = [receipt.id for receipt in await producer.bulk(jobs)]

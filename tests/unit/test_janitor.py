@@ -221,6 +221,7 @@ async def test_an_owner_that_renews_at_the_last_moment_lives(driver: Driver) -> 
     assert await reaping == 0
 
 
+@pytest.mark.fault(33)
 async def test_nobody_is_reaped_until_the_back_end_has_answered_for_a_lease(
     driver: Driver, metrics: Metrics
 ) -> None:
@@ -234,6 +235,7 @@ async def test_nobody_is_reaped_until_the_back_end_has_answered_for_a_lease(
     assert job.state is State.RESERVED
 
 
+@pytest.mark.fault(33)
 async def test_an_outage_starts_the_wait_anew(driver: Driver, metrics: Metrics) -> None:
     janitor = Janitor(driver, metrics, reap_after=0.05, second_look=0.0)
     await reserve(driver, "bbbbbbbb-22222222-q.1-1", "one", lease=0.01)

@@ -89,6 +89,15 @@ def test_the_descriptor_is_left_as_it_is(reader: Reader) -> None:
     assert not fcntl.fcntl(reader.writer, fcntl.F_GETFL) & os.O_NONBLOCK
 
 
+def test_a_default_timeout_of_sockets_is_not_for_the_log(reader: Reader) -> None:
+    socket.setdefaulttimeout(3600)
+    try:
+        fill(Lines(reader.writer))
+    finally:
+        socket.setdefaulttimeout(None)
+    assert not fcntl.fcntl(reader.writer, fcntl.F_GETFL) & os.O_NONBLOCK
+
+
 def test_a_line_that_was_cut_off_does_not_run_into_the_next(reader: Reader) -> None:
     log = Lines(reader.writer)
     log.msg("y" * 4_000_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from queued.daemon.scoreboard import Slot, SlotState
@@ -48,6 +50,15 @@ def test_a_planned_exit_charges_nobody():
 
 def test_an_idle_worker_leaves_nothing():
     assert judge([], Cause.CRASH, now=100.0) == {}
+
+
+@pytest.mark.parametrize("wild", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_what_was_scribbled_over_is_no_duration(wild):
+    """An infinite delay is refused by back-ends, and no job of that worker would be settled."""
+    scribbled = slot("a")._replace(retry_in=wild, started=-wild)
+    sentence = judge([scribbled], Cause.KILLED_FOR_DEADLINE, {"a"}, now=100.0)["a"]
+    assert sentence.retry_in == 0
+    assert 0 <= sentence.ran <= 200
 
 
 def test_a_sentence_crosses_the_channel():
