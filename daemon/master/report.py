@@ -44,9 +44,13 @@ def exited_frame(child: str, totals: bytes) -> bytes:
 
 
 def snapshot_frame(child: Child) -> bytes:
-    """Return a child's last snapshot as the monitor gets it: names added, nothing parsed."""
+    """Return a child's last snapshot as the monitor gets it: names added, nothing parsed.
+
+    They come last, and so they count: a job can write what it likes to its worker's channel, a
+    second ``type`` among it.
+    """
     names = encode({"type": "snapshot", "child": child.owner, "pool": child.pool})
-    return names[:-1] + b"," + child.snapshot.removeprefix(SNAPSHOT)
+    return child.snapshot[:-1] + b"," + names[1:]
 
 
 SNAPSHOT = b'{"type":"snapshot",'
