@@ -12,6 +12,20 @@ import pytest
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Make a skipped test a failed one where QUEUED_TEST_ALL says that everything is installed."""
     report = yield
+    _be_printable(report)
     if report.skipped and os.environ.get("QUEUED_TEST_ALL") == "1":
         report.outcome = "failed"
     return report
+
+
+def _be_printable(report: pytest.TestReport) -> None:
+    """Let texts with lone surrogates reach the process that collects the results."""
+    if isinstance(report.longrepr, str) or report.failed:
+        text = str(report.longrepr)
+        if text != _plain(text):
+            report.longrepr = _plain(text)
+    report.sections = [(name, _plain(content)) for name, content in report.sections]
+
+
+def _plain(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

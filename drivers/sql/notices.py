@@ -55,9 +55,9 @@ class Notices:
         if self._connection is not None and self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._descriptor = self._connection.fileno()
-            self._loop.add_reader(self._descriptor, self.hear)
+            self._loop.add_reader(self._descriptor, self._read)
             self.poll = TOLD
-            self._tell()
+            self._heard.set()
 
     def detach(self) -> None:
         """Stop to hear, on the loop; the connection stays for ``disconnect``."""
@@ -73,6 +73,10 @@ class Notices:
                 connection.close()
 
     def hear(self) -> None:
+        self._read()
+        self._heard.clear()
+
+    def _read(self) -> None:
         if self._connection is None or self._loop is None:
             return
         server = self._connection.pgconn
@@ -88,14 +92,10 @@ class Notices:
             self.disconnect()
             told = True
         if told:
-            self._tell()
+            self._heard.set()
 
     async def changed(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 return await self._heard.wait()
         return False
-
-    def _tell(self) -> None:
-        self._heard.set()
-        self._heard.clear()

@@ -11,12 +11,14 @@ enqueue the same ids, or to exchange under the same nonce once more, finds out.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 import psycopg
 from psycopg import conninfo
@@ -42,6 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_FIXED = {"client_encoding": "UTF8"}  # else a database without an encoding gives bytes for texts
 _SETTINGS = "; ".join(
     f"SET {setting}"
     for setting in (
@@ -100,11 +103,12 @@ class PostgresqlServer:
         except psycopg.Error:  # its text may show a part of the password
             hint = "special characters in a password are written as %XX"
             raise ConfigError([f"connection: this PostgreSQL URL cannot be read; {hint}"]) from None
-        self._parameters = {**_DEFAULTS, **given}
+        self._parameters = {**_DEFAULTS, **given, **_FIXED}
         where = given.get("host") or "localhost"
         port = f":{given['port']}" if given.get("port") else ""
         self.name = f"PostgreSQL database {given.get('dbname', '')} at {where}{port}"
         self._connection: psycopg.Connection[Any] | None = None
+        self._opening: psycopg.Connection[Any] | None = None
         self._closing = threading.Lock()
 
     def write(self, queue: str, verb: Callable[[Session], T]) -> T:
@@ -139,9 +143,7 @@ class PostgresqlServer:
     def listen(self) -> psycopg.Connection[Any]:
         """Return a connection of its own that is told of news and wake-ups."""
         with self._reporting():
-            connection = self._connect()
-            connection.execute(f"LISTEN {CHANNEL}; LISTEN {WAKE_CHANNEL}", prepare=False)
-            return connection
+            return self._connect(_listen)
 
     def connect(self) -> None:
         """Connect, and create the tables where they are missing."""
@@ -158,8 +160,9 @@ class PostgresqlServer:
     def abort(self) -> None:
         """From another thread: let the call that waits for the server fail now."""
         with self._closing:
-            if self._connection is not None and not self._connection.closed:
-                with suppress(OSError), _socket(self._connection.pgconn.socket) as connected:
+            connection = self._opening or self._connection
+            if connection is not None and not connection.closed:
+                with suppress(OSError, psycopg.Error), _socket(connection.fileno()) as connected:
                     connected.shutdown(socket.SHUT_RDWR)
 
     def unavailable(self, reason: str, detail: object = None) -> DriverUnavailable:
@@ -168,27 +171,42 @@ class PostgresqlServer:
     @contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[Any]]:
         with self._reporting():
-            if self._connection is None or self._connection.closed:
-                connection = self._connect()
-                try:
-                    self._prepare(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-                self._connection = connection
-            yield self._connection
+            try:
+                if self._connection is None or self._connection.closed:
+                    self._connection = self._connect(self._prepare)
+                yield self._connection
+            except (psycopg.Error, OSError) as error:
+                if getattr(error, "sqlstate", None) not in _HARMLESS:
+                    self.close()
+                raise
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(
+        self, prepare: Callable[[psycopg.Connection[Any]], None]
+    ) -> psycopg.Connection[Any]:
+        """Return a new connection once ``prepare`` is through with it; ``abort`` reaches it too."""
         connection = psycopg.Connection.connect(**self._parameters, autocommit=True)
+        _connections.add(connection)
+        with self._closing:
+            self._opening = connection
+        try:
+            self._configure(connection)
+            prepare(connection)
+        except BaseException:
+            with self._closing:
+                connection.close()
+            raise
+        finally:
+            self._opening = None
+        return connection
+
+    def _configure(self, connection: psycopg.Connection[Any]) -> None:
         if connection.info.server_version < OLDEST * 10_000:
-            connection.close()
             raise self.unavailable(f"queued needs PostgreSQL {OLDEST} at least")
         connection.prepare_threshold = 2
         connection.prepared_max = 300
         # one type for all integers, so that a statement is prepared once
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.adapters.register_dumper(int, Int8BinaryDumper)
-        return connection
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute(_SETTINGS, prepare=False)
@@ -219,16 +237,33 @@ class PostgresqlServer:
         try:
             yield
         except psycopg.Error as error:
-            if error.sqlstate not in _HARMLESS:
-                self.close()
             if isinstance(error, _OUR_FAULTS) and error.sqlstate not in _REASONS:
                 raise
             reason = _REASONS.get(error.sqlstate or "", "it cannot be reached or used")
             text = next(iter(str(error).splitlines()), type(error).__name__)
             raise self.unavailable(reason, text) from error
         except OSError as error:
-            self.close()
             raise self.unavailable(error.strerror or str(error)) from error
+
+
+_connections: WeakSet[psycopg.Connection[Any]] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Let go of the parent's connections: a child would hold them open after the parent's death.
+
+    A descriptor leads nowhere then, rather than be closed, and its number given to another file.
+    """
+    for connection in list(_connections):
+        with suppress(OSError, psycopg.Error), open(os.devnull, "rb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), connection.fileno(), False)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _listen(connection: psycopg.Connection[Any]) -> None:
+    connection.execute(f"LISTEN {CHANNEL}; LISTEN {WAKE_CHANNEL}", prepare=False)
 
 
 class _Session(Session):

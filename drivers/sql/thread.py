@@ -77,7 +77,7 @@ class LazyThread:
         if thread is not None and self._pid == os.getpid():
             ending = thread.call(last)
             thread.end()
-            await ending
+            await asyncio.shield(ending)  # cancelled or not, what is open is closed
 
 
 def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

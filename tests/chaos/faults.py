@@ -16,6 +16,7 @@ import redis
 
 from tests.chaos.stage import CONFIG, QUEUES, Stage, killed
 from tests.contract.postgresql import Postgresql
+from tests.contract.servers import Server
 
 Inject = Callable[[Stage, Random, str], Awaitable[None]]
 NOBODY = frozenset[int]()
@@ -181,7 +182,8 @@ async def kill_server(stage: Stage, chance: Random, name: str) -> None:
     server = stage.backend.server
     assert server
     with stage.ledger.fault(name, NOBODY, outage=True):
-        await asyncio.to_thread(server.kill)
+        kill = server.kill_between_syncs if isinstance(server, Server) else server.kill
+        await asyncio.to_thread(kill)
         await asyncio.sleep(chance.uniform(0.0, 1.0))
         await asyncio.to_thread(server.start)
 

@@ -95,8 +95,8 @@ def _judge_repeats(
     groundless = []
     for id_, those in runs.items():
         for first, second in pairwise(those):
-            if first.raised:
-                continue
+            if first.raised and second.attempt != first.attempt:
+                continue  # a retry; under the same number it was never settled
             found.duplicates += 1
             if not any(fault.hits(first, faults) for fault in faults):
                 again = f"again {second.began - first.began:.3f} s later, and no fault hit it"

@@ -165,6 +165,15 @@ def test_a_retry_after_an_error_is_no_duplicate(ledger: Ledger, write: Callable[
     assert found.duplicates == 0
 
 
+def test_a_run_that_raised_may_not_be_repeated_before_it_is_settled(
+    ledger: Ledger, write: Callable[..., None]
+) -> None:
+    ledger.acknowledge(["a"], "flaky")
+    write("begin a 1 7 10.0", "error a 1 7 10.1", "begin a 1 8 11.0", "error a 1 8 11.1")
+    write("begin a 2 8 12.0", "end a 2 8 12.1")
+    assert promises(judge(ledger, NOTHING)) == {"ran again"}
+
+
 @pytest.mark.parametrize("word", ["dies", "overruns"])
 def test_a_job_that_ends_its_worker_is_a_fault_for_its_neighbours(
     ledger: Ledger, write: Callable[..., None], word: str

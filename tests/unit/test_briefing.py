@@ -12,6 +12,7 @@ from queued.daemon.master.child import ChildState
 from queued.daemon.master.deaths import Exit, classify
 from queued.daemon.master.obituary import grave_of
 from queued.daemon.master.pool import Pool
+from queued.daemon.master.report import snapshot_frame
 from queued.daemon.master.totals import Totals
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import blueprint, make_child
@@ -152,3 +153,17 @@ def test_a_broken_snapshot_is_left_out_of_the_totals(broken):
     before = totals.encoded
     totals.add("emails/2", broken)
     assert totals.encoded == before
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b'{"type":"snapshot","type":"gone","owner":"other","child":"other","data":{}}',
+        b'{"type":"snapshot","type":"fleet","data":{"type":"gone"}}',
+    ],
+)
+def test_a_job_that_writes_to_its_channel_speaks_for_its_worker_alone(bench, forged):
+    worker = bench.worker()
+    worker.snapshot = forged
+    frame = json.loads(snapshot_frame(worker))
+    assert (frame["type"], frame["child"]) == ("snapshot", worker.owner)
