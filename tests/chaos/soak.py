@@ -44,7 +44,7 @@ GAP = 0.8
 SAY_EVERY = 5.0
 
 KILLS = {"worker killed": 200, "monitor killed": 20, "master killed": 20, "server killed": 20}
-PLANS = {"kills": KILLS, "host": {"host lost": 3}}
+PLANS = {"kills": KILLS, "workers": {"worker killed": 200}, "host": {"host lost": 3}}
 
 
 @dataclass(frozen=True, slots=True)
