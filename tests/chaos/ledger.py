@@ -173,8 +173,10 @@ class Ledger:
         """Yield what the handlers wrote: word, id, attempt, pid, time."""
         with self.runs_path.open() as lines:
             for line in lines:
-                word, id_, attempt, pid, at = line.split()
-                yield word, id_, int(attempt), int(pid), float(at)
+                fields = line.split()
+                if len(fields) == 5:  # else it was cut short by a kill, with its process
+                    word, id_, attempt, pid, at = fields
+                    yield word, id_, int(attempt), int(pid), float(at)
 
     def runs(self) -> dict[str, list[Run]]:
         """Return the runs of each id, in the order of their beginnings."""

@@ -49,6 +49,14 @@ def test_a_run_that_ends_is_done(ledger: Ledger, write: Callable[..., None]) -> 
     assert (found.done, found.runs, found.duplicates) == (1, 1, 0)
 
 
+def test_a_line_that_a_kill_cut_short_is_no_line(
+    ledger: Ledger, write: Callable[..., None]
+) -> None:
+    ledger.acknowledge(["a"], "quick")
+    write("end a 1", "begin a 1 8 11.0", "", "end a 1 8 11.1")
+    assert judge(ledger, NOTHING).runs == 1
+
+
 def test_an_acknowledged_job_that_is_nowhere_is_lost(ledger: Ledger) -> None:
     ledger.acknowledge(["a"])
     assert promises(judge(ledger, NOTHING)) == {"lost"}

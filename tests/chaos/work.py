@@ -1,8 +1,9 @@
 """The jobs of the chaos tests. Each writes what happens to it to the file $LEDGER.
 
 A daemon imports a copy of this file as ``work`` (see ``ledger.WORK``), the producer imports it from
-here; the wire names are the same. One line is one write, so that a kill at any moment leaves whole
-lines: ``word id attempt pid monotonic-seconds``.
+here; the wire names are the same. One line is one write: ``word id attempt pid
+monotonic-seconds``. A kill can cut it short all the same, where it crosses from one page to the
+next; so each line begins with an end of line, and what was cut off stands by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from queued import Fail, Job
 
 
 def note(job: Job, word: str) -> None:
-    line = f"{word} {job.job_id} {job.attempts} {os.getpid()} {time.monotonic():.6f}\n"
+    line = f"\n{word} {job.job_id} {job.attempts} {os.getpid()} {time.monotonic():.6f}\n"
     file = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(file, line.encode())
     os.close(file)
