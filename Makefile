@@ -27,7 +27,7 @@ run: $(VENV)/.run ## start the daemon with the shipped queue.yaml and a first lo
 	@exec $(BIN)/python -m examples.weather
 
 test: $(VENV)/.dev ## the whole suite (tests of servers that are not installed are skipped, and say so)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 test-all: ## the suite on every Python that this machine has, each in a venv of its own
 	@for version in 3.11 3.12 3.13; do \
@@ -50,7 +50,7 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## rewrite in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
@@ -36,8 +37,7 @@ def unavailable(reason: str) -> None:
 
 
 def memory(_: Path) -> Iterator[CleanUrl]:
-    numbers = count()
-    yield lambda: f"memory://contract-{next(numbers)}"
+    yield lambda: f"memory://contract-{uuid4().hex}"
 
 
 def valkey(folder: Path) -> Iterator[CleanUrl]:
