@@ -182,7 +182,7 @@ async def kill_server(stage: Stage, chance: Random, name: str) -> None:
     server = stage.backend.server
     assert server
     with stage.ledger.fault(name, NOBODY, outage=True):
-        kill = server.kill_between_syncs if isinstance(server, Server) else server.kill
+        kill = server.kill_when_written if isinstance(server, Server) else server.kill
         await asyncio.to_thread(kill)
         await asyncio.sleep(chance.uniform(0.0, 1.0))
         await asyncio.to_thread(server.start)

@@ -94,7 +94,7 @@ async def test_what_was_acknowledged_survives_the_kill_of_the_server(server: Ser
         producing = [asyncio.create_task(produce(f"{life}{one}")) for one in "abc"]
         while len(acknowledged) < wanted:  # noqa: ASYNC110 - the kill comes in the midst of them
             await asyncio.sleep(0.001)
-        await asyncio.to_thread(server.kill_between_syncs)
+        await asyncio.to_thread(server.kill_when_written)
         await asyncio.gather(*producing)
         server.start()
     with redis.Redis(port=server.port) as admin:
@@ -246,7 +246,7 @@ async def test_the_loss_is_not_more_than_the_cut(server: Server) -> None:
     async with opened(server.url) as driver:
         for part in range(count // 10):
             await push(driver, *names(10, f"job-{part:03}"))
-    server.kill_between_syncs()
+    server.kill_when_written()
     file = file_of(server)
     size = file.stat().st_size
     os.truncate(file, size - cut)

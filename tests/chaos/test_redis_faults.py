@@ -219,14 +219,14 @@ def test_the_pauses_between_tries_grow_and_are_random_and_short() -> None:
 @pytest.mark.fault(25)
 @pytest.mark.parametrize("policy", ["everysec", "always"])
 async def test_the_kill_of_the_server_under_load(site: Site, policy: str) -> None:
-    site.command("CONFIG", "SET", "appendfsync", policy)
     for _ in range(3):
+        site.command("CONFIG", "SET", "appendfsync", policy)
         async with Queue(site.proxy.url) as producer:
             await site.push(producer, *[work.Sleeps(seconds=0.02) for _ in range(100)])
             with contextlib.suppress(DriverUnavailable):
                 for _ in range(5):
                     await site.push(producer, *[work.Quick() for _ in range(20)])
-        site.server.kill_between_syncs()
+        site.server.kill_when_written()
         site.server.start()
     await site.is_whole()
 
@@ -359,7 +359,7 @@ async def test_a_disk_that_is_full(site: Site) -> None:
         until(lambda: site.info("persistence", "aof_last_write_status") == "ok", "its recovery")
 
     await outlive(site, full(), "cannot write to its disk", at_most=10)
-    site.server.kill_between_syncs()  # and what was acknowledged on the way is on the disk by now
+    site.server.kill_when_written()  # and what was acknowledged on the way is on the disk by now
     site.server.start()
     await site.is_whole()
 
