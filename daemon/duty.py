@@ -15,20 +15,20 @@ log = structlog.get_logger()
 Duty = Callable[[], Awaitable[object]]
 
 FIRST_RETRY = 0.1
-MAX_RETRY = 5.0
-"""Seconds between tries while the back-end is away."""
+MAX_RETRY = 1.0
+"""Seconds between tries while the back-end is away. The jobs of a worker that died meanwhile wait
+for the first try after its return, and a host has one monitor: its tries cost a server nothing."""
 
 
 async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) -> None:
     """Call ``duty`` at once and every ``period`` seconds, ± 10 %, until cancelled.
 
-    While the back-end is away it is tried at growing intervals of at most 5 s (or 1 s, for a duty
-    whose period is shorter). Any other error is logged and the duty goes on with its next turn: one
-    that fails must not take the others, such as the renewal of leases, with it.
+    While the back-end is away it is tried at growing intervals of at most 1 s. Any other error is
+    logged and the duty goes on with its next turn: one that fails must not take the others, such as
+    the renewal of leases, with it.
 
     :param wake: when set, the next turn comes at once.
     """
-    longest = max(1.0, min(period, MAX_RETRY))
     retry = FIRST_RETRY
     while True:
         if wake is not None:
@@ -38,14 +38,14 @@ async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) ->
             await duty()
             retry = FIRST_RETRY
         except DriverUnavailable:  # whoever watches the calls has said so
-            pause, retry = retry, min(2 * retry, longest)
+            pause, retry = retry, min(2 * retry, MAX_RETRY)
         except Exception as error:  # noqa: BLE001 - see above
             _log_failure(duty, error)
         await _pause(pause, wake)
 
 
 async def insist(duty: Duty) -> None:
-    """Call ``duty`` until it succeeds, at growing intervals of at most 5 s."""
+    """Call ``duty`` until it succeeds, at growing intervals of at most 1 s."""
     retry = FIRST_RETRY
     while True:
         try:

