@@ -14,10 +14,11 @@ from hiredis import pack_command
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.refusals import refusal
+from queued.drivers.redis.wire import Wire
 from queued.errors import ConfigError, DriverUnavailable
 
 CALL_WITHIN = 10.0
@@ -85,6 +86,8 @@ class Link:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._connection = address.connection()
+        self._wire: Wire | None = None
+        """Reads for the connection, while that is open."""
         self._lock = asyncio.Lock()
         self._closed = False
         self.within = CALL_WITHIN
@@ -119,6 +122,7 @@ class Link:
         self._closed = True
         with contextlib.suppress(RedisError, OSError):  # it is gone, which is all that was wanted
             await self._connection.disconnect()
+        self._wire = None
 
     def disinherit(self) -> None:
         """Let go of the connection in a forked process: it is its parent's, and stays open there.
@@ -126,46 +130,39 @@ class Link:
         Its descriptor leads nowhere from now on; closed, its number would be given to another file,
         which whoever tidies up after us would then close.
         """
-        writer = self._connection._writer  # noqa: SLF001 - as below
-        if writer is not None:
+        if self._wire is not None:
             with contextlib.suppress(OSError), open(os.devnull, "rb") as nowhere:  # noqa: PTH123
-                os.dup2(nowhere.fileno(), writer.get_extra_info("socket").fileno(), False)
+                socket = self._wire.transport.get_extra_info("socket")
+                os.dup2(nowhere.fileno(), socket.fileno(), False)
 
     async def _send(self, packed: bytes, count: int) -> list[Any]:
-        connection = self._connection
         try:
-            if self._is_stale():
-                await connection.disconnect(nowait=True)
-            self._refuse_when_closed()
-            if not connection.is_connected:
-                await connection.connect()  # type: ignore[no-untyped-call]
-                self._refuse_when_closed()  # meanwhile
-            await connection.send_packed_command(packed, check_health=False)
-            replies = [await self._reply() for _ in range(count)]
+            wire = self._wire
+            if wire is None or not wire.open:  # better seen now than by a command that is lost
+                wire = await self._connect()
+            replies = await wire.call(packed, count)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await self._disconnect()
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            await connection.disconnect(nowait=True)  # after a failover the name leads elsewhere
+            await self._disconnect()  # after a failover the name leads elsewhere
         return replies
 
-    async def _reply(self) -> Any:
-        try:
-            return await self._connection.read_response()
-        except ResponseError as error:
-            return error
+    async def _connect(self) -> Wire:
+        await self._disconnect()
+        self._refuse_when_closed()
+        await self._connection.connect()  # type: ignore[no-untyped-call]
+        self._refuse_when_closed()  # meanwhile
+        self._wire = Wire(self._connection)
+        return self._wire
+
+    async def _disconnect(self) -> None:
+        self._wire = None
+        await self._connection.disconnect(nowait=True)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise DriverUnavailable("the connection to Redis was closed by close()")
-
-    def _is_stale(self) -> bool:
-        """Whether the server closed an idle connection: better seen before a command is lost on it.
-
-        redis-py has no public question for that which all its versions answer alike.
-        """
-        reader = self._connection._reader  # noqa: SLF001 - see above
-        return reader is not None and (reader.at_eof() or reader.exception() is not None)
 
 
 _links: WeakSet[Link] = WeakSet()
