@@ -15,7 +15,7 @@ log = structlog.get_logger()
 Duty = Callable[[], Awaitable[object]]
 
 FIRST_RETRY = 0.1
-MAX_RETRY = 1.0
+MAX_RETRY = 0.5
 """Seconds between tries while the back-end is away. The jobs of a worker that died meanwhile wait
 for the first try after its return, and a host has one monitor: its tries cost a server nothing."""
 
@@ -23,9 +23,9 @@ for the first try after its return, and a host has one monitor: its tries cost a
 async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) -> None:
     """Call ``duty`` at once and every ``period`` seconds, ± 10 %, until cancelled.
 
-    While the back-end is away it is tried at growing intervals of at most 1 s. Any other error is
-    logged and the duty goes on with its next turn: one that fails must not take the others, such as
-    the renewal of leases, with it.
+    While the back-end is away it is tried at growing intervals of at most 0.5 s. Any other error
+    is logged and the duty goes on with its next turn: one that fails must not take the others, such
+    as the renewal of leases, with it.
 
     :param wake: when set, the next turn comes at once.
     """
@@ -45,7 +45,7 @@ async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) ->
 
 
 async def insist(duty: Duty) -> None:
-    """Call ``duty`` until it succeeds, at growing intervals of at most 1 s."""
+    """Call ``duty`` until it succeeds, at growing intervals of at most 0.5 s."""
     retry = FIRST_RETRY
     while True:
         try:

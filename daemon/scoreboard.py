@@ -5,12 +5,13 @@ they ended, whose deadline has passed. A write costs about a microsecond and no 
 
     header   magic, slots, heartbeat, began, settled
     states   a byte for each slot: the one word that says what a slot means
-    slots    generation, started, deadline, retry_in, fence, max_tries, job id, job class
+    slots    started, deadline, retry_in, fence, max_tries, job id, job class, generation
     recorder the last log lines and the stacks of a crash (see ``Recorder``)
 
-A slot's generation is odd while ``begin`` writes it (a seqlock), so a reader never takes a half of
-one job for another. ``finish`` and ``clear`` change one byte. A worker killed in the middle of a
-``begin`` leaves an odd generation, which reads as idle: that job had not started.
+``begin`` writes a slot whose state says idle, its new generation last, and then the state;
+``finish`` and ``clear`` change one byte. A reader that finds the same generation before and after
+has read one job and not halves of two. A worker killed within a ``begin`` leaves an idle slot: that
+job had not started.
 """
 
 from __future__ import annotations
@@ -29,13 +30,12 @@ from queued.daemon.recorder import Recorder
 _MAGIC = 0x71756575  # "queu"
 _HEAD = struct.Struct("=IIdQQ")  # magic, slots, heartbeat, began, settled
 _HEAD_SIZE = 64
-_SLOT = struct.Struct("=dddQI64s64s")  # as listed above
-_SLOT_SIZE = 192
+_SLOT = struct.Struct("=dddQQ64s64sQ")  # as listed above, in whole words
 _WORD = 8
 _HEARTBEAT, _BEGAN, _SETTLED = 1, 2, 3  # 8-byte words of the header
-_NAME_SIZE = 64
+_GENERATION = _SLOT.size // _WORD - 1  # words from the start of a slot
 _READS = 3
-"""How often a reader tries a slot that is being written: it is odd for a microsecond."""
+"""How often a reader tries a slot that changes meanwhile."""
 
 
 class SlotState(IntEnum):
@@ -79,7 +79,9 @@ class Scoreboard:
         self._words = memoryview(self._map).cast("Q")
         self._clock = memoryview(self._map).cast("d")
         self._states = memoryview(self._map)[_HEAD_SIZE : _HEAD_SIZE + slots]
-        self.recorder = Recorder(fd, self._map, self._first + slots * _SLOT_SIZE)
+        # Counted here, since a job may scribble over what stands there.
+        self._began, self._settled = self.began, self.settled
+        self.recorder = Recorder(fd, self._map, self._first + slots * _SLOT.size)
 
     @classmethod
     def create(cls, slots: int) -> Self:
@@ -130,15 +132,10 @@ class Scoreboard:
         retry_in: float,
     ) -> None:
         """Say that a job is about to start in an idle slot, before any of its code runs."""
-        at = self._first + slot * _SLOT_SIZE
-        word = at // _WORD
-        words = self._words
-        generation = words[word]
-        words[word] = generation + 1
-        self._states[slot] = 1
+        self._began = began = self._began + 1
         _SLOT.pack_into(
             self._map,
-            at + _WORD,
+            self._first + slot * _SLOT.size,
             started,
             deadline,
             retry_in,
@@ -146,14 +143,14 @@ class Scoreboard:
             max_tries,
             job_id.encode(),
             job.encode(),
+            began,
         )
-        words[word] = generation + 2
-        words[_BEGAN] += 1
+        self._states[slot] = 1
+        self._words[_BEGAN] = began
 
     def start_clock(self, slot: int, started: float, deadline: float) -> None:
         """Move the start of a job that waited for a thread."""
-        at = self._first + slot * _SLOT_SIZE + _WORD
-        word = at // _WORD
+        word = (self._first + slot * _SLOT.size) // _WORD
         self._clock[word + 1] = deadline  # the later value first: no reader sees it overrun
         self._clock[word] = started
 
@@ -164,7 +161,8 @@ class Scoreboard:
     def clear(self, slot: int) -> None:
         """Say that the back-end has stored the job's settlement: the slot is free."""
         self._states[slot] = 0
-        self._words[_SETTLED] += 1
+        self._settled = settled = self._settled + 1
+        self._words[_SETTLED] = settled
 
     def release(self, slot: int) -> None:
         """Like ``clear``, for a job that was handed back: no progress was made with it."""
@@ -205,14 +203,15 @@ class Scoreboard:
         ]
 
     def _read(self, index: int) -> Slot | None:
-        at = self._first + index * _SLOT_SIZE
+        at = self._first + index * _SLOT.size
         for _ in range(_READS):
-            generation = self._words[at // _WORD]
-            started, deadline, retry_in, fence, max_tries, job_id, job = _SLOT.unpack_from(
-                self._map, at + _WORD
+            before = self._words[at // _WORD + _GENERATION]
+            started, deadline, retry_in, fence, max_tries, job_id, job, _ = _SLOT.unpack_from(
+                self._map, at
             )
             state = self._states[index]
-            if generation % 2 or generation != self._words[at // _WORD]:
+            generation = self._words[at // _WORD + _GENERATION]
+            if generation != before:
                 continue
             if state == SlotState.IDLE:
                 return None
@@ -237,7 +236,7 @@ def _first(slots: int) -> int:
 
 
 def _size(slots: int) -> int:
-    return _first(slots) + slots * _SLOT_SIZE + recorder.SIZE
+    return _first(slots) + slots * _SLOT.size + recorder.SIZE
 
 
 def _text(field: bytes) -> str:

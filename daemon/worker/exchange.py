@@ -22,12 +22,14 @@ from queued.errors import DriverUnavailable, OwnerLost
 log = structlog.get_logger()
 
 FIRST_RETRY = 0.1
-MAX_RETRY = 5.0
-"""Seconds between tries while the back-end is away."""
+MAX_RETRY = 1.0
+"""Seconds between tries while the back-end is away. Work that waits for its return waits for the
+first worker to find out; and hundreds of workers ask a server that starts hundreds of times a
+second, which it does not feel."""
 
 
 def retry_pauses(random: Callable[[float, float], float] = random.uniform) -> Callable[[], float]:
-    """Return a function that gives the next pause in seconds: growing, at random, at most 5 s."""
+    """Return a function that gives the next pause in seconds: growing, at random, at most 1 s."""
     longest = FIRST_RETRY
 
     def pause() -> float:

@@ -27,7 +27,7 @@ from queued.daemon.worker.judge import Judge
 from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Interrupt, Plan, Run, job_class
 from queued.daemon.worker.threads import Threads
-from queued.drivers.base import Ack, Charge, Release, Reservation
+from queued.drivers.base import NO_COUNTS, Ack, Charge, Release, Reservation
 from queued.jobs.job import Job
 from queued.jobs.limits import resolve
 from queued.jobs.outcome import Outcome
@@ -71,20 +71,22 @@ class Executor:
         self._free = list(range(spec.concurrency - 1, -1, -1))
         self._plans: dict[bytes, Plan] = {}
         self._unknown = meters.of_class(UNKNOWN)
-        self._busy_since = 0.0
         self._log_all = spec.log.jobs == "all"
 
     # what the worker asks for
 
     def start(self, reservations: Iterable[Reservation]) -> None:
         """Run each job in a new task."""
-        create_task = asyncio.get_running_loop().create_task
+        loop = asyncio.get_running_loop()
+        observe = self._meters.wait.observe
         for reservation in reservations:
             run = Run(reservation)
             self.running.add(run)
             waited = reservation.reserved_at - reservation.ready_at
-            self._meters.wait.observe(max(waited, 0.0))  # the back-end's clock may be set back
-            run.task = create_task(self._run(run), name=reservation.id)
+            # The back-end's clock may be set back. max() costs 0.1 us.
+            observe(waited if waited > 0.0 else 0.0)  # noqa: FURB136
+            # Not create_task: that costs 0.4 us more, and would ask a job's own task factory.
+            run.task = asyncio.Task(self._run(run), loop=loop, name=reservation.id)
 
     def refuse(self, reservations: Iterable[Reservation]) -> None:
         """Hand jobs back that are not to be started any more."""
@@ -125,10 +127,10 @@ class Executor:
     def measure(self, now: float) -> None:
         """Bring the gauge and the busy time up to date."""
         self._meters.in_flight.value = len(self.running)
-        for run in self.running:
-            if run.started:
-                self._meters.busy.value += now - max(run.started, self._busy_since)
-        self._busy_since = now
+        running = sum(now - run.started for run in self.running if run.started)
+        busy = self._meters.busy
+        # A plain function's start moves when it gets its thread, and no counter may go back.
+        busy.value = max(busy.value, self._meters.seconds_run() + running)
 
     # a run, step by step
 
@@ -159,7 +161,8 @@ class Executor:
     def _prepare(self, run: Run) -> tuple[Plan, Job]:
         now = run.started = time.monotonic()
         reservation = run.reservation
-        attempt = reservation.counts.runs + 1
+        counts = reservation.counts
+        attempt = 1 if counts is NO_COUNTS else counts.runs + 1
         logs.JOB_ID.set(reservation.id)
         logs.ATTEMPT.set(attempt)
         header, _, body = reservation.payload.partition(b"\n")
@@ -177,7 +180,7 @@ class Executor:
                 now,
                 run.deadline,
                 plan.limits.max_tries,
-                plan.retry_in(reservation.counts.tries + 1),
+                plan.retry_in(counts),
             )
         elif run.deadline:
             self.expect(run.deadline)
@@ -226,7 +229,8 @@ class Executor:
         """Settle a run. ``done``: its code returned, and was not cancelled, however late it is."""
         now = time.monotonic()
         if done:
-            run.settlement = Ack(run.reservation.id, run.reservation.fence)
+            # As Ack(...), at half the cost.
+            run.settlement = tuple.__new__(Ack, (run.reservation.id, run.reservation.fence))
             self._count_success(run, now)
         else:
             outcome = self._judge.judge(run, error, now)
@@ -243,8 +247,7 @@ class Executor:
         plan.meters.succeeded.value += 1
         plan.meters.run.observe(seconds)
         waited = reservation.reserved_at - reservation.enqueued_at
-        self._meters.end_to_end.observe(max(waited, 0.0) + seconds)
-        self._meters.busy.value += now - max(run.started, self._busy_since)
+        self._meters.end_to_end.observe(waited + seconds if waited > 0.0 else seconds)
         if self._log_all:
             log.info("job.succeeded", seconds=round(seconds, 6))
 
@@ -253,4 +256,3 @@ class Executor:
             meters = run.plan.meters if run.plan else self._unknown
             meters.outcomes[outcome].value += 1
             meters.run.observe(now - run.started)
-            self._meters.busy.value += now - max(run.started, self._busy_since)

@@ -33,12 +33,17 @@ class WorkerMeters:
         dropped = metrics.counter("dropped_labelsets_total").series()
         self._class_label = Bounded(MAX_CLASSES, dropped)
         self._error_label = Bounded(MAX_ERRORS, dropped)
+        self._runs = metrics.histogram("job_run_seconds", "queue", "job_class")
         self.wait = metrics.histogram("job_wait_seconds", "queue").series(queue)
         self.end_to_end = metrics.histogram("job_end_to_end_seconds", "queue").series(queue)
         self.lag = metrics.histogram("event_loop_lag_seconds", "pool").series(pool)
         self.stale_acks = metrics.counter("stale_acks_total", "queue").series(queue)
         self.in_flight = metrics.gauge("jobs_in_flight", "queue").series(queue)
         self.busy = metrics.counter("worker_busy_seconds_total", "pool").series(pool)
+
+    def seconds_run(self) -> float:
+        """Return how long all runs that have ended took, together."""
+        return sum(series.sum for _, series in self._runs.items())
 
     def of_class(self, name: str) -> ClassMeters:
         return ClassMeters(self._metrics, self._queue, self._class_label(name))

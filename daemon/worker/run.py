@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Self
 
 from queued.daemon.worker.meters import ClassMeters
-from queued.drivers.base import Reservation, Settlement
+from queued.drivers.base import Counts, Reservation, Settlement
 from queued.errors import JobDefinitionError, UnknownJob
 from queued.jobs import registry
 from queued.jobs.job import Job, has_failed_hook
@@ -58,9 +58,9 @@ class Plan:
             fixed_delay=limits.delay(1) if fixed else None,
         )
 
-    def retry_in(self, tries: int) -> float:
-        """Return the seconds before the run that follows ``tries`` charged tries."""
-        return self.limits.delay(tries) if self.fixed_delay is None else self.fixed_delay
+    def retry_in(self, counts: Counts) -> float:
+        """Return the seconds before the run that follows one more charged try."""
+        return self.limits.delay(counts.tries + 1) if self.fixed_delay is None else self.fixed_delay
 
 
 def job_class(payload: bytes) -> type[Job]:

@@ -13,6 +13,8 @@ class Sleeper:
         self._waiting: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
+        if self._woken:
+            return
         self._woken = True
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from queued.drivers.sql.postgresql_server import WAKE_CHANNEL
+from queued.drivers.sql.postgresql_transaction import WAKE_CHANNEL
 
 TOLD, UNTOLD = 2.0, 0.25
 """Seconds after which a waiter should look again although nothing was heard."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any, TypeVar, cast
@@ -22,10 +22,16 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg import conninfo
-from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
 from queued.drivers.sql.postgresql_dialect import DIALECT
+from queued.drivers.sql.postgresql_transaction import (
+    CHANNEL,
+    WAKE_CHANNEL,
+    PostgresqlSession,
+    last_value,
+    within,
+)
 from queued.drivers.sql.schema import SCHEMA_VERSION, creation
 from queued.drivers.sql.session import Session
 from queued.errors import ConfigError, DriverUnavailable
@@ -34,7 +40,6 @@ T = TypeVar("T")
 
 OLDEST = 13
 CONNECT_WITHIN, LOCK_WITHIN, STATEMENT_WITHIN = 5, 5, 10  # seconds
-CHANNEL, WAKE_CHANNEL = "queued_news", "queued_wake"
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "queued",
@@ -118,13 +123,13 @@ class PostgresqlServer:
             f"{_NOW} FROM pg_advisory_xact_lock({_lock(queue)})"
         )
         with self._connected() as connection:
-            return _within(connection, begin, verb, queue)
+            return within(connection, begin, verb, queue)
 
     def read(self, verb: Callable[[Session], T]) -> T:
         """Run a verb over one snapshot."""
         begin = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_NOW}"
         with self._connected() as connection:
-            return _within(connection, begin, verb)
+            return within(connection, begin, verb)
 
     def glance(self, queue: str, verb: Callable[[Session], T]) -> tuple[object, T]:
         """Run a verb of one statement; return with it what differs once the queue has changed.
@@ -133,7 +138,8 @@ class PostgresqlServer:
         """
         with self._connected() as connection:
             version = connection.execute(_VERSION, (queue,)).fetchone()
-            return version, verb(_Session(connection, _last(connection.execute(_NOW))))
+            now = last_value(connection.execute(_NOW))
+            return version, verb(PostgresqlSession(connection, now))
 
     def notify(self, queue: str) -> None:
         """Ask whoever waits for ``queue`` to look."""
@@ -264,66 +270,6 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _listen(connection: psycopg.Connection[Any]) -> None:
     connection.execute(f"LISTEN {CHANNEL}; LISTEN {WAKE_CHANNEL}", prepare=False)
-
-
-class _Session(Session):
-    """A transaction that tells of its news once it has committed."""
-
-    def __init__(
-        self, connection: psycopg.Connection[Any], now: float, queue: str | None = None
-    ) -> None:
-        super().__init__(_Binary(connection), DIALECT, now)
-        self._connection = connection
-        self._queue = queue
-
-    def commit(self) -> None:
-        """Tell of news in a transaction of its own: one that tells locks out all that do."""
-        text = "COMMIT"
-        if self.news and self._queue is not None:
-            payload = self._queue.replace("'", "''")
-            text += f"; NOTIFY {CHANNEL}, '{payload}'"
-        self._connection.execute(cast("Any", text), prepare=False)
-
-
-class _Binary:
-    """A connection's one cursor, used again and again: bytes cross as they are."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._cursor = connection.cursor(binary=True)
-
-    def execute(self, text: str, parameters: Mapping[str, Any], /) -> psycopg.Cursor[Any]:
-        return self._cursor.execute(cast("Any", text), parameters)
-
-
-def _within(
-    connection: psycopg.Connection[Any],
-    begin: str,
-    verb: Callable[[Session], T],
-    queue: str | None = None,
-) -> T:
-    """Run a verb in a transaction. ``begin`` begins it, and returns the time."""
-    try:
-        now = _last(connection.execute(cast("Any", begin), prepare=False))
-        session = _Session(connection, now, queue)
-        result = verb(session)
-        if connection.info.transaction_status == TransactionStatus.INTRANS:
-            session.commit()
-    except BaseException:
-        if connection.info.transaction_status != TransactionStatus.IDLE:
-            with suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
-        raise
-    return result
-
-
-def _last(cursor: psycopg.Cursor[Any]) -> float:
-    """Return the one value of the last statement that was executed."""
-    while cursor.nextset():
-        pass
-    row = cursor.fetchone()
-    assert row is not None
-    value: float = row[0]
-    return value
 
 
 def _lock(name: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.crew import Crew
+from tests.chaos.masters import CONFIG, JOBS, Make, Quickly
 from tests.contract.servers import start_valkey
+from tests.process.harness import Daemon
+from tests.process.test_master_notify import Manager
 
 
 @contextmanager
@@ -57,3 +61,26 @@ def make_crew(tmp_path: Path) -> Iterator[Callable[[str, str], Crew]]:
     yield make
     for one in made:
         one.clean_up()
+
+
+@pytest.fixture
+def make_master(tmp_path: Path) -> Iterator[Make]:
+    """Make a daemon that is killed, whatever happened, when the test ends."""
+    made: list[Daemon] = []
+
+    def make(config: str = CONFIG, jobs: str = JOBS, **environment: str) -> Daemon:
+        made.append(Quickly(tmp_path, config, jobs=jobs, **environment))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.clean_up()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    """A service manager that listens, for ``NOTIFY_SOCKET``."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.setblocking(False)
+        yield Manager(sock)

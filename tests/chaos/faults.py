@@ -8,18 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import redis
 
+from tests.chaos.ledger import Fault
 from tests.chaos.stage import CONFIG, QUEUES, Stage, killed
 from tests.contract.postgresql import Postgresql
 from tests.contract.servers import Server
+from tests.process.harness import PATIENCE
 
 Inject = Callable[[Stage, Random, str], Awaitable[None]]
+Find = Callable[[], Awaitable[Sequence[int]]]
 NOBODY = frozenset[int]()
+WORKER_KILLS = ("worker killed", "two workers killed")
+"""Those that must cut jobs short, or a soak proves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,39 +60,50 @@ def kinds_for(stage: Stage) -> list[Kind]:
     ]
 
 
+async def _hit(find: Find, chance: Random, signum: int, count: int = 1) -> tuple[list[int], float]:
+    """Send a signal to processes, once there are so many; return whom it reached, and when.
+
+    One that is gone already is not reached: its death is another fault's.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        pids = await find()
+        if len(pids) >= count:
+            began = time.monotonic()
+            hit = [pid for pid in chance.sample(pids, count) if killed(pid, signum)]
+            if hit:
+                return hit, began
+        await asyncio.sleep(0.05)
+    return [], deadline
+
+
 # workers
 
 
 @kind("worker killed", 6)
 async def kill_worker(stage: Stage, chance: Random, name: str) -> None:
-    await _kill(stage, chance, name, 1)
+    await _kill_workers(stage, chance, name, 1)
 
 
 @kind("two workers killed", 1)
 async def kill_two(stage: Stage, chance: Random, name: str) -> None:
-    await _kill(stage, chance, name, 2)
+    await _kill_workers(stage, chance, name, 2)
 
 
-async def _kill(stage: Stage, chance: Random, name: str, count: int) -> None:
-    pids = await stage.workers()
-    victims = chance.sample(pids, min(count, len(pids)))
-    if victims:
-        with stage.ledger.fault(name, victims):
-            for pid in victims:
-                killed(pid, signal.SIGKILL)
-            await stage.gone(victims)
+async def _kill_workers(stage: Stage, chance: Random, name: str, count: int) -> None:
+    hit, began = await _hit(partial(stage.victims, count), chance, signal.SIGKILL, count)
+    if hit:
+        await stage.gone(hit)
+        stage.ledger.add(Fault(name, began, time.monotonic(), frozenset(hit)))
 
 
 @kind("worker stands still", 1)
 async def stop_worker(stage: Stage, chance: Random, name: str) -> None:
-    pids = await stage.workers()
-    if not pids:
-        return
-    victim = chance.choice(pids)
-    with stage.ledger.fault(name, [victim]):
-        killed(victim, signal.SIGSTOP)
+    hit, began = await _hit(stage.workers, chance, signal.SIGSTOP)
+    for victim in hit:
         await asyncio.sleep(chance.uniform(0.1, 2.0))
         killed(victim, signal.SIGCONT)
+        stage.ledger.add(Fault(name, began, time.monotonic(), frozenset(hit)))
 
 
 # the daemon's other processes
@@ -93,19 +111,20 @@ async def stop_worker(stage: Stage, chance: Random, name: str) -> None:
 
 @kind("monitor killed", 2)
 async def kill_monitor(stage: Stage, chance: Random, name: str) -> None:
-    status = await stage.status()
-    pid = status and status["monitor"] and status["monitor"]["pid"]
-    if pid:
-        with stage.ledger.fault(name, NOBODY):
-            killed(pid, signal.SIGKILL)
+    await _kill_other(stage, chance, name, stage.monitor)
 
 
 @kind("template killed")
 async def kill_template(stage: Stage, chance: Random, name: str) -> None:
-    pid = await stage.template()
-    if pid is not None:
-        with stage.ledger.fault(name, NOBODY):
-            killed(pid, signal.SIGKILL)
+    await _kill_other(stage, chance, name, stage.template)
+
+
+async def _kill_other(stage: Stage, chance: Random, name: str, find: Find) -> None:
+    """Kill a process that runs no jobs."""
+    hit, began = await _hit(find, chance, signal.SIGKILL)
+    if hit:
+        await stage.gone(hit)
+        stage.ledger.add(Fault(name, began, time.monotonic(), NOBODY))
 
 
 @kind("master killed")

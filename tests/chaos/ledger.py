@@ -24,7 +24,11 @@ WORK = (Path(__file__).parent / "work.py").read_text()
 UNTIL_SETTLED = 2.0
 """Seconds after a run's last line in which its settlement may still be on its way, under load."""
 UNTIL_BACK = 7.0
-"""Seconds after an outage in which settlements are still sent again: pauses of up to 5 s."""
+"""Seconds after an outage in which settlements are still sent again: pauses of up to 1 s, under
+load."""
+OVERRUN_UNTIL = 30.0
+"""Seconds from a job that overruns to the end of its worker: timeout, grace and kill, under load.
+From then on the worker has no excuse, whether it lives or its pid is another one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +171,7 @@ class Ledger:
             if word == "dies":
                 yield Fault("job dies", at, at + UNTIL_SETTLED, frozenset({pid}))
             elif word == "overruns":
-                yield Fault("job overruns", at, float("inf"), frozenset({pid}))
+                yield Fault("job overruns", at, at + OVERRUN_UNTIL, frozenset({pid}))
 
     def lines(self) -> Iterator[tuple[str, str, int, int, float]]:
         """Yield what the handlers wrote: word, id, attempt, pid, time."""

@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from rich.console import Console
 from queued.drivers import driver_for
 from queued.drivers.base import MAX_BATCH
 from tests.chaos.backends import BACKENDS, available
-from tests.chaos.faults import KINDS, Kind, kinds_for
+from tests.chaos.faults import KINDS, WORKER_KILLS, Kind, kinds_for
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
 from tests.chaos.oracle import Judgement, drained, judge, remains
@@ -39,6 +39,8 @@ ROUND = 60.0
 """Seconds of faults in a round."""
 DRAINED_WITHIN = 120.0
 """Seconds from the last fault until every job must be settled: lost hosts and 8 times the load."""
+ENOUGH = 5
+"""Kills of workers at random, of which one must have cut a job short."""
 GAP = 0.8
 """The mean of the seconds between a fault and the next."""
 SAY_EVERY = 5.0
@@ -60,12 +62,33 @@ class Plan:
         if self.counts is None:
             while True:
                 yield chance.choices(kinds, [one.weight for one in kinds])[0]
-        possible = {one.name for one in kinds} | {"host lost"}
-        names = [
-            name for name, count in self.counts.items() if name in possible for _ in range(count)
-        ]
+        names = [name for name, count in self.planned(kinds).items() for _ in range(count)]
         chance.shuffle(names)
         yield from (KINDS[name] for name in names)
+
+    def planned(self, kinds: Iterable[Kind]) -> dict[str, int]:
+        """Return how often each fault must have hit, of those that a back-end can suffer."""
+        possible = {one.name for one in kinds} | {"host lost"}
+        return {name: n for name, n in (self.counts or {}).items() if name in possible}
+
+    def unproven(self, report: Report, kinds: Iterable[Kind]) -> list[str]:
+        """Return why a soak that kept every promise proves nothing, line by line."""
+        hits = {name: report.damages[name].count for name in KINDS if name in report.damages}
+        planned = self.planned(kinds)
+        lines = [
+            f'"{name}" was planned {count} times and hit {hits.get(name, 0)} times'
+            for name, count in planned.items()
+            if hits.get(name, 0) < count
+        ]
+        if not hits:
+            lines.append("no fault was injected")
+        if not report.sums["acknowledged"]:
+            lines.append("no job was acknowledged")
+        kills = sum(hits.get(name, 0) for name in WORKER_KILLS)
+        reclaimed = sum(report.damages[name].jobs for name in WORKER_KILLS if name in hits)
+        if kills >= (1 if planned else ENOUGH) and not reclaimed:
+            lines.append(f"no job was reclaimed, though workers were killed {kills} times")
+        return [f"nothing was proven: {line}" for line in lines]
 
 
 class Soak:
@@ -80,17 +103,24 @@ class Soak:
         self._plan = plan
         self._say = say
         self._keep = keep
-        self._began = time.monotonic()
+        self._began = 0.0
 
     async def run(self, seed: int) -> Judgement:
-        """Go round by round until the time is over, or a promise was broken; judge the last."""
+        """Go round by round until the time is over, or a promise was broken; judge the last.
+
+        A soak that has hit nothing breaks a promise too: that it proves something.
+        """
         await self._stage.start()
+        self._began = time.monotonic()  # not before: on a loaded machine a start takes long
         kinds = kinds_for(self._stage)
         faults = self._plan.faults(kinds, Random(seed))
         while True:
             self.rounds += 1
             judgement, more = await self._round(seed, faults, kinds)
-            if judgement.broken or not more:
+            if judgement.broken:
+                return judgement
+            if not more:
+                judgement.broken += self._plan.unproven(self.report, kinds)
                 return judgement
             seed = Random(seed).getrandbits(32)
             if self._plan.counts is None:

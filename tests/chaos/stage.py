@@ -87,18 +87,35 @@ class Stage:
 
     async def workers(self, daemon: Daemon | None = None) -> list[int]:
         """Return the pids of the workers that live."""
+        return sorted(await self._workers(daemon))
+
+    async def victims(self, count: int) -> list[int]:
+        """Return the pids to choose so many workers from: those that run jobs, if they suffice."""
+        workers = await self._workers()
+        busy = sorted(pid for pid, jobs in workers.items() if jobs)
+        return busy if len(busy) >= count else sorted(workers)
+
+    async def _workers(self, daemon: Daemon | None = None) -> dict[int, int]:
+        """Return how many jobs each worker runs, by pid."""
         status = await self.status(daemon)
         pools = status["pools"].values() if status else ()
-        return sorted(one["pid"] for pool in pools for one in pool["workers"] if one["pid"])
+        workers = (one for pool in pools for one in pool["workers"])
+        return {one["pid"]: one.get("busy", 0) for one in workers if one["pid"]}
 
-    async def template(self) -> int | None:
-        """Return the pid of the template: the master's child that is no worker and no monitor."""
+    async def monitor(self) -> list[int]:
+        """Return the pid of the monitor, if it lives."""
         status = await self.status()
-        if not status:
-            return None
-        known = set(await self.workers()) | {(status["monitor"] or {}).get("pid")}
-        pids = await asyncio.to_thread(_children, self.daemon.pid)
-        return next((pid for pid in pids if pid not in known and is_alive(pid)), None)
+        pid = status and (status["monitor"] or {}).get("pid")
+        return [pid] if pid else []
+
+    async def template(self) -> list[int]:
+        """Return the pid of the template: the master's child that is no worker and no monitor."""
+        pids = await asyncio.to_thread(_children, self.daemon.pid)  # before: one may be born
+        monitor = await self.monitor()
+        if not monitor:
+            return []
+        known = {*await self.workers(), *monitor}
+        return [pid for pid in pids if pid not in known and is_alive(pid)][:1]
 
     async def gone(self, pids: list[int]) -> None:
         """Wait until processes that were killed are no more."""
@@ -112,7 +129,9 @@ class Stage:
 
 
 def killed(pid: int, signum: int) -> bool:
-    """Send a signal; False: the process was gone already."""
+    """Send a signal; False: the process was gone already, reaped or not."""
+    if not is_alive(pid):
+        return False
     try:
         os.kill(pid, signum)
     except ProcessLookupError:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ from queued.jobs.queue import Queue
 from tests.chaos import work
 from tests.chaos.ledger import WORK, Ledger, Run
 from tests.chaos.oracle import verdict
+from tests.contract.servers import running as until_stopped
+from tests.contract.servers import start_valkey
 from tests.process.conftest import connection, daemon  # noqa: F401 - fixtures
-from tests.process.harness import Daemon, until
+from tests.process.harness import PATIENCE, Daemon, until
 
 CONFIG = """
 connection: "{connection}"
@@ -31,6 +34,10 @@ queues:
 SOON = 10.0
 """Seconds, where a second is meant and the machine is loaded. No lease (30 s), no sleep (30 s) and
 no waiting worker could stand in for the reclaim: without it nothing happens for longer."""
+
+FAILED_CALLS = "queued_driver_errors_total{"
+TRIES = 14
+"""Calls that fail, after which pauses between tries have grown to their bounds."""
 
 
 @pytest.fixture
@@ -98,6 +105,39 @@ async def test_the_job_of_a_killed_worker_runs_again_at_once_and_no_try_is_charg
     judgement = await verdict(connection, ["default"], ledger, within=60)
     assert not judgement.broken
     assert judgement.duplicates == 1
+
+
+@pytest.mark.fault(1, 27)
+async def test_who_is_killed_in_an_outage_holds_up_nobody_after_it(
+    daemon: Callable[..., Daemon],  # noqa: F811
+    ledger: Ledger,
+    tmp_path: Path,
+) -> None:
+    """A worker and the monitor: their successors have tried for a while when the server is back."""
+    with until_stopped(start_valkey(tmp_path / "valkey", "--appendonly", "yes")) as server:
+        host = daemon(CONFIG.format(connection=server.url), jobs=WORK, **ledger.environment).start()
+        metrics, monitor = f"{host.address}/metrics", host.status()["monitor"]["pid"]
+        (job,) = await dispatch(server.url, ledger, 5.0)
+        (first,) = ledger.runs()[job]
+        server.stop()
+        for pid in (first.pid, monitor):
+            os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(until, lambda: tries(metrics) > TRIES, "tries that fail", every=0.1)
+        server.start()
+        back = time.monotonic()
+        second = await asyncio.to_thread(second_run, ledger, job)
+        assert second.began - back < SOON
+        assert second.pid != first.pid
+
+
+def tries(metrics: str) -> float:
+    """Return how many calls of the back-end have failed; 0: the page does not tell."""
+    try:
+        with urllib.request.urlopen(metrics, timeout=PATIENCE) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:  # its monitor is the one that was killed
+        return 0.0
+    return sum(float(one.split()[1]) for one in lines if one.startswith(FAILED_CALLS))
 
 
 @pytest.mark.fault(3)

@@ -194,6 +194,15 @@ def test_a_job_that_ends_its_worker_is_a_fault_for_its_neighbours(
     assert promises(judge(ledger, NOTHING)) == {"ran again"}
 
 
+def test_a_job_that_overruns_excuses_nothing_once_its_worker_must_be_gone(
+    ledger: Ledger, write: Callable[..., None]
+) -> None:
+    ledger.acknowledge(["a"])
+    write("overruns z 1 7 10.0", f"begin a 1 7 {FAR}")
+    write(f"begin a 2 9 {FAR + 1}", f"end a 2 9 {FAR + 2}")
+    assert "ran again" in promises(judge(ledger, NOTHING))
+
+
 # how it ended
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 
+import pytest
 import structlog
 
+from queued.daemon import duty as duties
 from queued.daemon.duty import every, insist
 from queued.errors import DriverUnavailable
 
@@ -56,3 +60,21 @@ async def test_insisting_ends_with_the_first_success() -> None:
         async with asyncio.timeout(20):
             await insist(duty)
     assert duty.turns == 3
+
+
+@pytest.mark.parametrize("repeat", [insist, partial(every, 3600.0)])
+async def test_tries_while_the_back_end_is_away_are_half_a_second_apart_at_most(
+    repeat: Callable[[Duty], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a dead worker held waits for the first try after an outage, on every host."""
+    pauses: list[float] = []
+
+    async def pause(seconds: float, _: asyncio.Event | None = None) -> None:
+        pauses.append(seconds)
+        if seconds == 3600.0:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(duties, "_pause", pause)
+    running = asyncio.ensure_future(repeat(Duty(*[DriverUnavailable("away")] * 8)))
+    await asyncio.wait({running})
+    assert pauses[:8] == [0.1, 0.2, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5]
