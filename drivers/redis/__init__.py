@@ -2,8 +2,8 @@
 
 What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``):
 
-    jobs          hash    id → when it was enqueued, since when it is ready or will be (6 bytes
-                          each, ms), and its payload; in every state
+    jobs          hash    id → when it was enqueued, since when it is ready or will be (doubles,
+                          seconds), and its payload; in every state
     meta          hash    id → counts and history, of jobs that had an abnormal run
     ready, solo   lists   ids, a list for each lane
     scheduled     zset    id → ms when due

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
+from itertools import count, repeat
 from struct import Struct
 from typing import Any
 
@@ -17,17 +17,26 @@ from queued.drivers.base import (
     State,
 )
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _UUID_SIZE = 16
+_UUID_LENGTH = 36
 _ENTRY = Struct(">QQ")  # fence, ms of reserving
+_HEAD = 16  # bytes of a record before the payload
+_NOTHING = NO_COUNTS, b""
+_from_hex = bytes.fromhex
+_times_of = Struct(">dd").unpack_from  # of enqueueing and of readiness
 
 pack_fence = Struct(">Q").pack
 
 
 def pack_id(job_id: str) -> bytes:
     """Return the stored form: the 16 bytes of a UUID, else text marked so that it never has 16."""
-    if _UUID.fullmatch(job_id):
-        return bytes.fromhex(job_id.replace("-", ""))
+    if len(job_id) == _UUID_LENGTH and job_id[8:24:5] == "----" and job_id == job_id.lower():
+        try:
+            raw = _from_hex(job_id.replace("-", ""))
+        except ValueError:
+            raw = b""
+        if len(raw) == _UUID_SIZE:
+            return raw
     text = b":" + job_id.encode()
     return text if len(text) != _UUID_SIZE else b":" + text
 
@@ -45,23 +54,19 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
-def reservations(flat: Sequence[Any]) -> Iterator[Reservation]:
-    """Yield what ``reserve`` and ``retire`` answer: id, entry, record and counts of each job."""
-    values = iter(flat)
-    for raw, entry, record, meta in zip(values, values, values, values, strict=True):
-        fence, reserved = _ENTRY.unpack(entry)
-        payload, enqueued_at, ready_at = record_of(record)
-        counts, history = counts_of(meta)
-        yield Reservation(
-            unpack_id(raw),
-            payload,
-            fence,
-            enqueued_at,
-            ready_at,
-            reserved / 1000,
-            counts,
-            history,
-        )
+def reservations(batches: Sequence[Any]) -> Iterator[Reservation]:
+    """Yield the jobs of the batches that ``reserve`` and ``retire`` answer (_reservations.lua)."""
+    made = Reservation._make  # half the time of a call with eight arguments
+    for first, reserved, ids, records, metas in batches:
+        at = reserved / 1000
+        for fence, raw, record, meta in zip(count(first), ids, records, metas or repeat(None)):
+            if record is not None:  # else the job was removed behind our back
+                enqueued_at, ready_at = _times_of(record)
+                payload = record[_HEAD:]
+                counts, history = counts_of(meta) if meta else _NOTHING
+                yield made(
+                    (unpack_id(raw), payload, fence, enqueued_at, ready_at, at, counts, history)
+                )
 
 
 def fences(flat: Sequence[bytes]) -> dict[str, int]:
@@ -74,14 +79,14 @@ def fences(flat: Sequence[bytes]) -> dict[str, int]:
 
 def record_of(record: bytes) -> tuple[bytes, float, float]:
     """Return payload, time of enqueueing and time of readiness from a record in ``jobs``."""
-    enqueued, ready = int.from_bytes(record[:6]), int.from_bytes(record[6:12])
-    return record[12:], enqueued / 1000, ready / 1000
+    enqueued_at, ready_at = _times_of(record)
+    return record[_HEAD:], enqueued_at, ready_at
 
 
 def counts_of(meta: bytes | None) -> tuple[Counts, bytes]:
     """Return the counts and the history of a record in ``meta`` (None: it never ran abnormally)."""
     if not meta:
-        return NO_COUNTS, b""
+        return _NOTHING
     line, _, history = meta.partition(b"\n")
     return Counts(*map(int, line.split(b","))), history
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from queued.drivers.base import MAX_BATCH, Ack, Fail, Release, Retry, Settlement
+from queued.drivers.base import MAX_BATCH, Ack, Fail, NewJob, Release, Retry, Settlement
 from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id
 from queued.drivers.redis.scripts import scripts
 
@@ -29,6 +29,14 @@ class Commands:
     def verb(self, verb: str, queue: str, *values: Value, owner: str = "") -> Command:
         """Return the call of a verb's script; ``owner`` is whose reservations it works on."""
         return (*self._head(verb, queue, owner), *values)
+
+    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> Command:
+        """Return the call that enqueues."""
+        ids, payloads, delays = zip(*jobs, strict=True)
+        values = (len(jobs), *map(pack_id, ids), *payloads)
+        if any(delays):
+            values += tuple(map(milliseconds, delays))
+        return self.verb("enqueue", queue, *values)
 
     def settle(self, queue: str, owner: str, settlements: Sequence[Settlement]) -> list[Command]:
         """Return the calls that settle: one script for each kind, and each 1,000 of acks."""
@@ -54,9 +62,9 @@ class Commands:
                     others.setdefault("fail", []).extend((*values, one.record, hook))
         commands = []
         for batch in batches(acks):
-            ids = [pack_id(ack.id) for ack in batch]
-            fences = [pack_fence(ack.fence) for ack in batch]
-            commands.append(self.verb("ack", queue, *ids, *fences, owner=owner))
+            ids, fences = zip(*batch, strict=True)
+            values = (*map(pack_id, ids), *map(pack_fence, fences))
+            commands.append(self.verb("ack", queue, *values, owner=owner))
         commands += [self.verb(verb, queue, *args, owner=owner) for verb, args in others.items()]
         return commands
 

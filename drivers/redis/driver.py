@@ -86,14 +86,14 @@ class RedisDriver:
             return []
         # The name of the queue is under no hash tag, so that the script cannot store it.
         name: Command = ("SADD", self._commands.key("queues"), queue)
-        values: list[Value] = []
-        for job_id, payload, delay in jobs:
-            values += (pack_id(job_id), payload, milliseconds(delay))
         try:
-            _, answer = await self._run([name, self._commands.verb("enqueue", queue, *values)])
+            _, refused = await self._run([name, self._commands.enqueue(queue, jobs)])
         except DriverUnavailable as error:
             raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
-        return [new == 1 for new in answer]
+        if not refused:
+            return [True] * len(jobs)
+        existing = set(refused)
+        return [i not in existing for i in range(1, len(jobs) + 1)]
 
     # workers
 
@@ -117,7 +117,7 @@ class RedisDriver:
         lost = [unpack_id(raw) for raw in chain.from_iterable(settled)]
         due, hooks, suspects, *jobs = reserved
         next_due = due / 1000 if due >= 0 else None
-        return Exchange(list(reservations(jobs)), lost, next_due, hooks == 1, suspects == 1)
+        return Exchange(list(reservations(jobs)), lost, next_due, hooks > 0, suspects == 1)
 
     async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - the contract's name
         key = self._commands.key("wake", queue)

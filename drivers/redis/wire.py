@@ -10,7 +10,10 @@ import asyncio
 from typing import Any
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, BaseParser
+from redis.asyncio.connection import (  # type: ignore[attr-defined]
+    AbstractConnection,
+    BaseParser,
+)
 from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import InvalidResponse
 
@@ -36,21 +39,24 @@ class Wire(asyncio.Protocol):
         self._answered: asyncio.Future[list[Any]] | None = None
         self.transport.set_protocol(self)
 
-    async def call(self, packed: bytes, count: int) -> list[Any]:
+    async def call(self, packed: bytes, count: int, deadline: float) -> list[Any]:
         """Send commands and return their ``count`` replies, an error reply as a value.
 
         If it ends in any other way, replies may still be under way: the connection is to be closed.
 
+        :raises TimeoutError: they were not all there at ``deadline``, in the loop's time.
         :raises ConnectionError: the connection broke.
         """
         if not self.open:
             raise Disconnected("the server closed the connection")
         self._replies, self._count = [], count
         self._answered = self._loop.create_future()
+        bound = self._loop.call_at(deadline, self._break, TimeoutError())
         self.transport.write(packed)
         try:
             return await self._answered
         finally:
+            bound.cancel()
             self._answered = None
 
     # what the transport calls
@@ -64,7 +70,7 @@ class Wire(asyncio.Protocol):
         except InvalidResponse as error:
             self._break(error)
             return
-        if self._answered is None:
+        if self._answered is None or len(self._replies) > self._count:
             self._break(Disconnected("the server sent what was not asked for"))
         elif len(self._replies) == self._count and not self._answered.done():
             self._answered.set_result(self._replies)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob
@@ -107,6 +107,9 @@ def test_the_scripts_judge_a_suspect_as_the_state_table_does() -> None:
             assert int(number) == SUSPECT_FROM
 
 
+_LIKE_A_UUID = r"[0-9a-f][0-9a-gA-F-]{7}-[0-9a-g]{4}-[0-9a-f.]{4}-[0-9a-f-]{4}-[0-9a-gA-F-]{12}"
+
+
 @given(st.uuids(), st.from_regex(ID_PATTERN, fullmatch=True))
 def test_an_id_comes_back_as_it_was(canonical: uuid.UUID, text: str) -> None:
     for job_id in (
@@ -120,6 +123,18 @@ def test_an_id_comes_back_as_it_was(canonical: uuid.UUID, text: str) -> None:
         raw = pack_id(job_id)
         assert unpack_id(raw) == job_id
         assert (len(raw) == 16) is (job_id == str(canonical))
+
+
+@given(st.from_regex(_LIKE_A_UUID, fullmatch=True))
+@example("01234567-89ab-cdef-0123-456789abcdef")
+@example("01234567-89ab-cdef-0123-456789ABCDEF")
+@example("01234567-89ab-cdef-0123-456789abcde-")
+@example("01234567-89ab-cdef-0123-456789abcdeg")
+def test_what_is_almost_a_uuid_comes_back_as_it_was(job_id: str) -> None:
+    raw = pack_id(job_id)
+    assert unpack_id(raw) == job_id
+    is_uuid = re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", job_id) is not None
+    assert (len(raw) == 16) is is_uuid
 
 
 @given(st.lists(st.from_regex(ID_PATTERN, fullmatch=True), unique=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import struct
 
 import pytest
 
@@ -68,10 +70,31 @@ def test_the_next_job_of_a_slot_has_another_generation(board):
 
 
 def test_a_half_written_slot_reads_as_idle(board):
-    """Killed within ``begin``: the generation is odd for ever, and the job had not started."""
-    begin(board, 0, "job-1")
-    board._words[board._first // 8] += 1
+    """As when it is killed within ``begin``: that job had not started."""
+    with pytest.raises(struct.error):
+        board.begin(0, "job-1", "app.Send", 7, 10.0, 70.0, 3, retry_in="no number")
     assert board.read() == []
+    assert board.began == 0
+
+
+def test_no_reader_takes_halves_of_two_jobs_for_one(board):
+    pid = os.fork()
+    if pid == 0:
+        for number in itertools.count(1):
+            board.begin(0, f"job-{number}", "Send", number, number, number, number, number)
+            sum(range(500))  # longer than a reading, most of the time
+            board.clear(0)
+    try:
+        seen: set[int] = set()
+        while len(seen) < 100:
+            for slot in board.read():
+                values = (slot.fence, slot.started, slot.deadline, slot.max_tries, slot.retry_in)
+                assert set(values) == {slot.fence}
+                assert slot.job_id == f"job-{slot.fence}"
+                seen.add(slot.fence)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def test_start_clock_moves_start_and_deadline(board):

@@ -5,7 +5,7 @@ local function failure(id)
   return {
     id,
     redis.call('ZSCORE', failed, id),
-    redis.call('HGET', jobs, id) or struct.pack('>I6I6', 0, 0),
+    redis.call('HGET', jobs, id) or struct.pack('>dd', 0, 0),
     redis.call('HGET', records, id) or '',
     redis.call('HGET', meta, id),
     redis.call('ZSCORE', hooks, id),

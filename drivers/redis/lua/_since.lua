@@ -2,7 +2,7 @@
 local function ready_since(id, ms)
   local record = redis.call('HGET', jobs, id)
   if record then
-    record = string.sub(record, 1, 6) .. stamp(ms) .. string.sub(record, 13)
+    record = string.sub(record, 1, 8) .. stamp(ms) .. string.sub(record, 17)
     redis.call('HSET', jobs, id, record)
   end
 end

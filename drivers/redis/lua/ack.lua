@@ -6,18 +6,24 @@
 local jobs, meta, held = unpack(KEYS)
 
 local n = #ARGV / 2
-local done, lost, seen = {}, {}, {}
+local done, lost = {}, {}
 for i, entry in ipairs(redis.call('HMGET', held, unpack(ARGV, 1, n))) do
-  local id = ARGV[i]
-  if entry and string.sub(entry, 1, 8) == ARGV[n + i] and not seen[id] then
-    done[#done + 1], seen[id] = id, true
-  else
-    lost[#lost + 1] = id
-  end
+  local to = entry and string.sub(entry, 1, 8) == ARGV[n + i] and done or lost
+  to[#to + 1] = ARGV[i]
 end
 if #done > 0 then
-  redis.call('HDEL', held, unpack(done))
+  if redis.call('HDEL', held, unpack(done)) < #done then
+    local seen = {}
+    for _, id in ipairs(done) do -- one was named twice
+      if seen[id] then
+        lost[#lost + 1] = id
+      end
+      seen[id] = true
+    end
+  end
   redis.call('HDEL', jobs, unpack(done))
-  redis.call('HDEL', meta, unpack(done))
+  if redis.call('EXISTS', meta) == 1 then -- mostly no job ran abnormally
+    redis.call('HDEL', meta, unpack(done))
+  end
 end
 return lost

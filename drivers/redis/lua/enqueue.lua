@@ -1,36 +1,48 @@
 #!lua
 -- enqueue: – → ready, scheduled; idempotent while the id exists; refused whole when memory is full
 -- KEYS jobs ready scheduled counters wake
--- ARGV for each job: id, payload, delay in ms
--- returns for each job 1, or 0 when its id exists
+-- ARGV n, then n ids, n payloads, and n delays in ms unless all are 0
+-- returns the positions of the jobs whose id exists
 local jobs, ready, scheduled, counters, wake = unpack(KEYS)
 -- include _clock
 -- include _ring
 -- include _schedule
 
-local answer, at_once, total = {}, {}, 0
-local before, at = earliest(), stamp(now)
-for i = 1, #ARGV, 3 do
-  local id, delay = ARGV[i], ARGV[i + 2]
-  local times = at .. (delay == '0' and at or stamp(now + delay))
-  local new = redis.call('HSETNX', jobs, id, times .. ARGV[i + 1])
-  answer[#answer + 1] = new
-  total = total + new
-  if new == 1 then
+local n = tonumber(ARGV[1])
+local refused, records, at_once, delayed, seen = {}, {}, {}, {}, {}
+local count, at = 0, stamp(now)
+local twice = at .. at
+for i, existing in ipairs(redis.call('HMGET', jobs, unpack(ARGV, 2, n + 1))) do
+  local id, delay = ARGV[1 + i], ARGV[1 + 2 * n + i] or '0'
+  if existing or seen[id] then
+    refused[#refused + 1] = i
+  else
+    local times = twice
     if delay == '0' then
       at_once[#at_once + 1] = id
     else
-      redis.call('ZADD', scheduled, now + delay, id)
+      local due = now + delay
+      times = at .. stamp(due)
+      delayed[#delayed + 1], delayed[#delayed + 2] = due, id
     end
+    records[2 * count + 1], records[2 * count + 2] = id, times .. ARGV[1 + n + i]
+    count, seen[id] = count + 1, true
   end
+end
+
+if count > 0 then
+  redis.call('HSET', jobs, unpack(records))
+  redis.call('HINCRBY', counters, 'enqueued', count)
 end
 if #at_once > 0 then
   redis.call('RPUSH', ready, unpack(at_once))
-end
-if total > 0 then
-  redis.call('HINCRBY', counters, 'enqueued', total)
-end
-if #at_once > 0 or earliest() ~= before then
   ring()
 end
-return answer
+if #delayed > 0 then
+  local before = earliest()
+  redis.call('ZADD', scheduled, unpack(delayed))
+  if earliest() ~= before then
+    ring()
+  end
+end
+return refused

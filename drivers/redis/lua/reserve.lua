@@ -2,9 +2,8 @@
 -- reserve: ready → reserved, under a new fence; promotes what is due first
 -- KEYS jobs meta ready solo scheduled owners held nonces fence hooks wake
 -- ARGV owner, want (0: only look), nonce (0: none), lease in ms, lane (normal, solo)
--- returns 'retired' for a retired owner, else: ms until the next job is due (-1: none), whether
---   hooks are due, whether suspects wait; then for each job id, entry in `held`, record in `jobs`,
---   record in `meta` (false: none)
+-- returns 'retired' for a retired owner, else: ms until the next job is due (-1: none), how many
+--   hooks are due, whether suspects wait; then the batches of jobs (see _reservations.lua)
 local jobs, meta, ready, solo, scheduled, owners, held, nonces, fence, hooks, wake = unpack(KEYS)
 local owner, want, nonce, lease = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local lane = ARGV[5] == 'solo' and solo or ready
@@ -20,32 +19,33 @@ local ENOUGH = 16 * 1024 * 1024 -- bytes of records, after which no more are tak
 local AT_ONCE = 64
 
 local function take()
-  local taken, entries, bytes = {}, {}, 0
-  local first = redis.call('INCRBY', fence, want) - want + 1
-  while #entries < 2 * want and bytes < ENOUGH do
-    local ids = redis.call('LPOP', lane, math.min(want - #entries / 2, AT_ONCE))
+  local batches, count, bytes, since = {}, 0, 0, nil
+  local reserved = struct.pack('>I8', now)
+  while count < want and bytes < ENOUGH do
+    local ids = redis.call('LPOP', lane, math.min(want - count, AT_ONCE))
     if not ids then
       break
     end
+    local first = redis.call('INCRBY', fence, #ids) - #ids + 1
     local records = redis.call('HMGET', jobs, unpack(ids))
-    local metas = redis.call('HMGET', meta, unpack(ids))
-    for i, id in ipairs(ids) do
-      if records[i] then -- else the job was removed behind our back, and is skipped
-        local n, t = #entries, #taken
-        local entry = struct.pack('>I8I8', first + n / 2, now)
-        entries[n + 1], entries[n + 2] = id, entry
-        bytes = bytes + #records[i]
-        taken[t + 1], taken[t + 2], taken[t + 3], taken[t + 4] = id, entry, records[i], metas[i]
+    local entries, n = {}, 0
+    for i, record in ipairs(records) do
+      if record then -- else the job was removed behind our back, and is skipped
+        entries[n + 1], entries[n + 2] = ids[i], struct.pack('>I8', first + i - 1) .. reserved
+        n, bytes = n + 2, bytes + #record
       end
     end
-  end
-  if #entries > 0 then
-    redis.call('HSET', held, unpack(entries))
+    if n > 0 then
+      redis.call('HSET', held, unpack(entries))
+    end
+    batches[#batches + 1] = { first, now, ids, records, notes(ids) }
+    count, since = count + n / 2, since or first
   end
   if nonce ~= '0' then
-    redis.call('HSET', nonces, owner, nonce .. ':' .. string.format('%.0f', first))
+    since = since or redis.call('INCR', fence)
+    redis.call('HSET', nonces, owner, nonce .. ':' .. string.format('%.0f', since))
   end
-  return taken
+  return batches
 end
 
 -- What this call takes; for the owner's last nonce what it still holds of that batch, and for an
@@ -83,7 +83,7 @@ end
 
 return {
   due and math.max(due - now, 0) or -1,
-  #redis.call('ZRANGE', hooks, '-inf', now, 'BYSCORE', 'LIMIT', 0, 1),
+  redis.call('ZCOUNT', hooks, '-inf', now),
   redis.call('EXISTS', solo),
   unpack(taken),
 }

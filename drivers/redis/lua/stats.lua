@@ -12,7 +12,7 @@ local LOOK_AT = 5000 -- reservations whose age is looked at: more would take lon
 local function age(lane)
   local head = redis.call('LINDEX', lane, 0)
   local record = head and redis.call('HGET', jobs, head)
-  return record and now - struct.unpack('>I6', record, 7) or 0
+  return record and now - math.floor(1000 * struct.unpack('>d', record, 9) + 0.5) or 0
 end
 
 local reserved, since, looked = 0, now, 0
