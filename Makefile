@@ -7,7 +7,7 @@ WORKERS ?= 4
 TYPED  := queued config daemon drivers jobs web
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all chaos lint types coverage format build docs clean
+.PHONY: help run test test-all chaos bench lint types coverage format build docs clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,14 @@ test-all: ## the suite on every Python that this machine has, each in a venv of 
 chaos: $(VENV)/.dev ## break a daemon at random and see that nothing is lost: make chaos SECONDS=600 [SEED=1]
 	$(BIN)/python -m tests.chaos.soak --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(CHAOS_ARGS)
 
+$(VENV)/.bench: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+# Each peer gets a venv of its own in benchmarks/.venvs.
+bench: $(VENV)/.bench ## queued beside its peers: make bench [PEERS=huey,saq] [SCENARIOS=drain,latency] [QUICK=1]
+	$(BIN)/python -m benchmarks $(if $(PEERS),--peers $(PEERS)) $(if $(SCENARIOS),--scenario $(SCENARIOS)) $(if $(QUICK),--quick) $(BENCH_ARGS)
+
 lint: $(VENV)/.dev ## ruff, checks and format
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -47,7 +55,8 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	@rm -rf .types && mkdir -p .types/queued
 	@for path in queued/*; do ln -s ../../$$path .types/$$path; done
 	@for folder in config daemon drivers jobs web; do ln -s ../../$$folder .types/queued/$$folder; done
-	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued
+	@ln -s ../benchmarks .types/benchmarks
+	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued -p benchmarks
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
 	$(BIN)/python -m pytest -n $(WORKERS) $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
@@ -63,4 +72,4 @@ docs: $(VENV)/.dev ## the documentation in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove what the targets above made
-	rm -rf .venv .venv-* .types build dist site *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache queued.db*
+	rm -rf .venv .venv-* benchmarks/.venvs .types build dist site *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache queued.db*
