@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 # Most tests wait for servers, forks and signals: more of them at once than there are cores. 0 runs them in one process.
 WORKERS ?= 4
 TYPED  := queued config daemon drivers jobs web
+# The suite starts a thousand Pythons: with this set, each of them compiles all of queued anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all chaos bench lint types coverage format build docs clean
@@ -27,7 +29,7 @@ run: $(VENV)/.run ## start the daemon with the shipped queue.yaml and a first lo
 	@exec $(BIN)/python -m examples.weather
 
 test: $(VENV)/.dev ## the whole suite (tests of servers that are not installed are skipped, and say so)
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 test-all: ## the suite on every Python that this machine has, each in a venv of its own
 	@for version in 3.11 3.12 3.13; do \
@@ -59,7 +61,7 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued -p benchmarks
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
-	$(BIN)/python -m pytest -n $(WORKERS) $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## rewrite in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

@@ -270,21 +270,35 @@ class Driver(Protocol):
 
         To repeat a call with the same ``nonce`` after its answer was lost is safe: settled jobs are
         reported lost, and the same batch of reservations is returned. Nonces rise per owner; one
-        exchange is in flight per owner. A first reserve registers the owner with ``lease`` seconds;
+        call that reserves (an exchange with ``want``, or a ``listen``) is in flight per owner, and
+        others beside it settle only. A first reserve registers the owner with ``lease`` seconds;
         later ones write no lease. When ready jobs remain, the next idle worker is woken.
 
         :raises OwnerLost: the owner is retired. Settlements have been tried (and found lost).
         """
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109
-        """Wait for a push, at most ``timeout`` seconds (0 returns at once); True when woken.
+    async def listen(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        seconds: float,
+        want: int,
+        nonce: int,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        """Wait for a push, at most ``seconds``, then reserve up to ``want`` jobs like ``exchange``.
 
-        Each worker has one wait at a time. A wake-up may be lost or spurious, never relied upon.
-        Cancelling is safe, and loses at most the wake-up.
+        Fewer seconds are waited when it suits the driver, and a wake-up may be lost or spurious:
+        an empty answer says that nothing was ready just now. Other verbs may be called meanwhile.
+
+        Cancelled (or ended by an error) it may have reserved, and may yet. An exchange with
+        ``want`` under the same nonce puts an end to that: it returns the batch, or takes one
+        itself, and the listen takes none from then on.
+
+        :raises OwnerLost: the owner is retired; the wake-up is passed on.
         """
-
-    async def wake(self, queue: str) -> None:
-        """Wake one idle worker: pass on a wake-up that this worker cannot use."""
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         """Set the leases of ``owners`` to ``lease`` seconds from now; return the retired ones.

@@ -105,14 +105,21 @@ class MemoryDriver:
                 suspects=bool(source.ready[Lane.SOLO]),
             )
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+    async def listen(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        seconds: float,
+        want: int,
+        nonce: int,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
         with self._store.lock:
             bell = self._queue(queue).bell
-        return await bell.wait(timeout)
-
-    async def wake(self, queue: str) -> None:
-        with self._store.lock:
-            self._queue(queue).bell.ring()
+        await bell.wait(seconds)
+        return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         with self._store.lock:

@@ -152,7 +152,7 @@ class Bell:
         else:
             waiter.set_result(None)
 
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - the Driver's own signature
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
         waiter = asyncio.get_running_loop().create_future()
         with self.lock:
             if self.rung:

@@ -31,6 +31,22 @@ if TYPE_CHECKING:
 _ANYTHING = (Any, object, dict, list, tuple)
 _JSON = (str, int, float, bool, type(None), None, ...)
 
+# Types of pydantic's schemas that JSON gives back as they were, and what may be asked of them: only
+# what holds for a value also when it is read back. A dict is none: pydantic writes a lone surrogate
+# in a key as another character.
+_NUMBER = frozenset(("ge", "gt", "le", "lt", "multiple_of"))
+_LENGTH = frozenset(("min_length", "max_length"))
+_EXACT = {
+    "str": _LENGTH | {"pattern"},
+    "int": _NUMBER,
+    "float": _NUMBER,
+    "bool": frozenset(),
+    "none": frozenset(),
+    "literal": frozenset(("expected",)),
+    "nullable": frozenset(("schema",)),
+    "list": _LENGTH | {"items_schema"},
+}
+
 
 def field_types(cls: type[Job]) -> dict[str, Any]:
     """Return the types of a class's fields, with constraints that ``pydantic.Field`` adds.
@@ -80,6 +96,19 @@ def schemas(cls: type[Job], types: Mapping[str, Any]) -> tuple[TypeAdapter[Any],
     return adapter, SchemaSerializer(adapter.core_schema, own)
 
 
+def is_exact(adapter: TypeAdapter[Any]) -> bool:
+    """Say whether whatever a schema of ``schemas`` lets through comes back from JSON as it was.
+
+    So it is if it consists of a few types of which that is known. What has a validator, an alias
+    or a serializer of its own, and any other type, is not taken to be exact.
+    """
+    fields: Any = adapter.core_schema.get("fields")
+    return fields is not None and all(
+        field.keys() <= {"type", "schema", "required", "metadata"} and _is_exact(field["schema"])
+        for field in fields.values()
+    )
+
+
 def is_loose(kind: Any) -> bool:
     """Say whether a type admits anything at some place, and nothing elsewhere that JSON lacks."""
     leaves = list(_leaves(kind))
@@ -96,6 +125,16 @@ def _constrained(cls: type, name: str, kind: Any) -> Any:
         if isinstance(written, FieldInfo) and written.metadata:
             return Annotated[kind, *written.metadata]
     return kind
+
+
+def _is_exact(schema: Any) -> bool:
+    kind = schema["type"]
+    if kind not in _EXACT or not schema.keys() <= _EXACT[kind] | {"type", "metadata"}:
+        return False
+    if kind == "literal":
+        return {type(value) for value in schema["expected"]} <= set(_JSON)
+    inner = schema.get("schema") or schema.get("items_schema")
+    return inner is None or _is_exact(inner)
 
 
 def _leaves(kind: Any) -> Iterator[Any]:

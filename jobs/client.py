@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 from queued.drivers import driver_for
@@ -39,7 +41,8 @@ class Client:
         self._opening: asyncio.Task[Driver] | None = None
         self._lifetime: AsyncGenerator[None, None] | None = None
         self._pending: dict[str, list[_Waiting]] = {}
-        self._sending: set[asyncio.Future[Any]] = set()
+        self._collecting: asyncio.Task[None] | None = None
+        self._sending: set[asyncio.Task[Any]] = set()
         # What the driver starts must not run in, and log with, the context of whoever came first.
         self._context = contextvars.Context()
 
@@ -61,21 +64,18 @@ class Client:
 
         A future that is cancelled before the turn ends takes its job back.
         """
-        if not self._pending:
-            self.loop.call_soon(self._flush, context=self._context)
         enqueued: asyncio.Future[bool] = self.loop.create_future()
         self._pending.setdefault(queue, []).append(_Waiting(job, enqueued))
+        if self._collecting is None or self._collecting.done():  # such as cancelled with all tasks
+            self._collecting = self._start(self._send_pending())
         return enqueued
 
-    async def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> asyncio.Task[list[bool]]:
         """Send up to ``MAX_BATCH`` jobs at once; the answers say which were new."""
-        sending = self.loop.create_task(self._enqueue(queue, jobs))
-        self._track(sending)
-        return await sending
+        return self._start(self._enqueue(queue, jobs))
 
     async def close(self) -> None:
         """Wait for what is being sent, and close the driver. A later use opens it again."""
-        self._flush()
         while self._sending:
             await asyncio.wait(self._sending)
         if self._opening is not None:
@@ -109,33 +109,40 @@ class Client:
         if not opening.cancelled():
             opening.exception()  # seen, also if whoever waited has gone
 
-    def _flush(self) -> None:
-        """Send what waits; until the driver is open it goes on waiting, and what comes joins it."""
-        if not self._pending:
-            return
-        if self._driver is None:
-            self._track(self.loop.create_task(self._flush_when_open()))
-            return
-        pending, self._pending = self._pending, {}
-        for queue, waiting in pending.items():
-            for batch in batches(waiting, lambda one: one.job):
-                self._track(self.loop.create_task(self._send(queue, batch)))
+    def _start(self, sending: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a task when this turn ends, whatever factory of tasks the program has."""
+        task = asyncio.Task(sending, loop=self.loop, context=self._context)
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+        return task
 
-    async def _flush_when_open(self) -> None:
+    def _sent(self, sending: asyncio.Task[Any]) -> None:
+        self._sending.discard(sending)
+        if not sending.cancelled():
+            sending.exception()  # seen, also if whoever waited has gone
+
+    async def _send_pending(self) -> None:
+        """Send what waits; until the driver is open it goes on waiting, and what comes joins it."""
         try:
             await self.driver()
         except BaseException as error:
-            pending, self._pending = self._pending, {}
-            for waiting in pending.values():
+            for waiting in self._take_pending().values():
                 _refuse(waiting, error)
             if not isinstance(error, Exception):
                 raise
-        else:
-            self._flush()
+            return
+        first, *others = [
+            self._send(queue, batch)
+            for queue, waiting in self._take_pending().items()
+            for batch in batches(waiting, [len(one.job.payload) for one in waiting])
+        ]
+        for other in others:
+            self._start(other)
+        await first
 
-    def _track(self, sending: asyncio.Future[Any]) -> None:
-        self._sending.add(sending)
-        sending.add_done_callback(self._sending.discard)
+    def _take_pending(self) -> dict[str, list[_Waiting]]:
+        pending, self._pending, self._collecting = self._pending, {}, None
+        return pending
 
     async def _enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
         driver = await self.driver()
@@ -217,16 +224,18 @@ class Clients:
         return self._by_loop.pop(asyncio.get_running_loop(), None)
 
 
-def batches(items: Sequence[T], job_of: Callable[[T], NewJob]) -> Iterator[list[T]]:
-    """Yield items in order, as many at a time as one ``Driver.enqueue`` may carry."""
-    batch: list[T] = []
-    size = 0
-    for item in items:
-        length = len(job_of(item).payload)
-        if batch and (len(batch) == MAX_BATCH or size + length > BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += length
-    if batch:
-        yield batch
+def batches(items: Sequence[T], sizes: Iterable[int]) -> Iterator[Sequence[T]]:
+    """Yield items (one at least) in order, as many at a time as a ``Driver.enqueue`` may carry.
+
+    ``sizes``: the bytes of each item's payload.
+    """
+    total = list(accumulate(sizes, initial=0))
+    if total[-1] <= BATCH_BYTES and len(items) <= MAX_BATCH:
+        yield items
+        return
+    start = 0
+    while start < len(items):
+        fit = bisect_right(total, total[start] + BATCH_BYTES) - 1
+        stop = min(max(fit, start + 1), start + MAX_BATCH)
+        yield items[start:stop]
+        start = stop

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from queued.errors import CorruptPayload, InvalidJob
-from queued.jobs.annotations import field_types, is_loose, schemas
+from queued.jobs.annotations import field_types, is_exact, is_loose, schemas
 from queued.jobs.definition import RESERVED, SET_BY_QUEUED
 from queued.jobs.text import error_text, nearest, one_line
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from queued.jobs.job import Job
 
 MAX_DEPTH = 100
+_EXACT_UP_TO = 4_000
+"""Bytes of a body that may be of an exact schema: an integer of more than 4,300 digits is written
+and cannot be read."""
 _MAX_PROBLEMS = 10
 _MANY_PROBLEMS = 1_000
 _SKIPPED = frozenset((*SET_BY_QUEUED, "queue"))  # a job may carry these itself; they are no payload
@@ -30,7 +33,10 @@ _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 class Codec:
-    """Validates, writes and reads the fields of one Job class."""
+    """Validates, writes and reads the fields of one Job class.
+
+    What is written is read back and compared, unless the schema is such that nothing can differ.
+    """
 
     def __init__(self, cls: type[Job]) -> None:
         definition = cls.__queued__
@@ -44,6 +50,7 @@ class Codec:
         # Like attributes without annotation, these hold whatever JSON can.
         self._loose = frozenset(name for name, hint in hints.items() if is_loose(hint))
         adapter, serializer = schemas(cls, hints)
+        self._exact = self._typed and self._validate_job is None and is_exact(adapter)
         self._validate_python = adapter.validator.validate_python
         self._validate_json = adapter.validator.validate_json
         self._to_json = serializer.to_json
@@ -70,6 +77,8 @@ class Codec:
             body = self._to_json(valid, by_alias=True, round_trip=True, warnings=False)
         except Exception as error:  # noqa: BLE001 - whatever a serialiser of the user's raises
             raise InvalidJob(self._unwritable(valid, error)) from None
+        if self._exact and len(body) <= _EXACT_UP_TO:
+            return body
         try:
             back = self._validate_json(body, by_alias=True, by_name=True)
         except ValidationError as error:

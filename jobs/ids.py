@@ -10,10 +10,14 @@ import os
 import threading
 import time
 
-_VERSION = 0x7 << 76
-_VARIANT = 0b10 << 62
-_LOW_MASK = (1 << 62) - 1
-_SEED_MASK = (1 << 73) - 1  # of 74 bits the top one is left free, so that counting cannot overflow
+# The first 80 bits stay for a millisecond: the time, the version, 12 bits, the variant, 14 bits.
+_VERSION = 0x7 << 28
+_VARIANT = 0b10 << 14
+_LOW_MASK = (1 << 14) - 1
+# The last 48, which are the last group of digits, are counted. Of them, and of all 74 that are not
+# given, the top bit is left free when they are drawn, so that counting cannot overflow.
+_COUNTED = (1 << 48) - 1
+_SEED_MASK = (1 << 73) - 1 & ~(1 << 47)
 
 
 class _Clock:
@@ -41,19 +45,22 @@ _clock = _Clock()
 
 def new_id() -> str:
     """Return a new id, as the canonical text of a UUIDv7."""
-    return _text(*_clock.take(1))
+    millisecond, tail = _clock.take(1)
+    return f"{_head(millisecond, tail)}{tail & _COUNTED:012x}"
 
 
 def new_ids(count: int) -> list[str]:
     """Return ``count`` new ids, rising."""
-    millisecond, first = _clock.take(count)
-    return [_text(millisecond, tail) for tail in range(first, first + count)]
+    millisecond, tail = _clock.take(count)
+    head, first = _head(millisecond, tail), tail & _COUNTED
+    return [f"{head}{counted:012x}" for counted in range(first, first + count)]
 
 
-def _text(millisecond: int, tail: int) -> str:
-    number = millisecond << 80 | _VERSION | (tail >> 62) << 64 | _VARIANT | tail & _LOW_MASK
-    digits = number.to_bytes(16, "big").hex()
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def _head(millisecond: int, tail: int) -> str:
+    fixed = tail >> 48
+    number = millisecond << 32 | _VERSION | fixed >> 14 << 16 | _VARIANT | fixed & _LOW_MASK
+    digits = f"{number:020x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:]}-"
 
 
 def _after_fork() -> None:

@@ -6,17 +6,18 @@ Queue.push → payload.encode → client → driver.enqueue
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from queued.drivers.base import ID_PATTERN, MAX_BATCH, QUEUE_PATTERN, NewJob, QueueStats
 from queued.environment import find_connection, normalise
-from queued.errors import DriverUnavailable, InvalidJob
+from queued.errors import DriverError, DriverUnavailable, InvalidJob
 from queued.jobs import payload
 from queued.jobs.client import Client, Clients, batches, unavailable
 from queued.jobs.ids import new_id, new_ids
@@ -44,6 +45,49 @@ class Parcel(NamedTuple):
 
     queue: str
     job: NewJob
+
+
+class Load:
+    """Many encoded jobs, in columns: of a tuple for each the garbage collector would see more."""
+
+    def __init__(
+        self, queue: str | None, delay: Delay, count: int, ids: Sequence[str] | None
+    ) -> None:
+        if ids is not None and len(ids) != count:
+            raise InvalidJob(f"bulk got {count} jobs and {len(ids)} ids")
+        self._queue = queue
+        self._given = ids
+        self.delay = _seconds(delay)
+        self.queues: list[str] = []
+        self.ids: list[str] = []
+        self.payloads: list[bytes] = []
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Validate and encode the next jobs; an error names the index."""
+        start = len(self.ids)
+        ids = new_ids(len(jobs)) if self._given is None else self._given[start : start + len(jobs)]
+        for number, (job, job_id) in enumerate(zip(jobs, ids, strict=True), start):
+            try:
+                self.payloads.append(payload.encode(job))
+                self.queues.append(_checked_queue(self._queue or job.queue or DEFAULT_QUEUE))
+                if self._given is not None:
+                    _checked_id(job_id)
+            except InvalidJob as error:
+                raise type(error)(f"jobs[{number}]: {error}") from error.__cause__
+        self.ids += ids
+
+    def jobs(self, batch: Sequence[int]) -> list[NewJob]:
+        """Return jobs as a driver takes them."""
+        return [NewJob(self.ids[n], self.payloads[n], self.delay) for n in batch]
+
+    def batches(self) -> Iterator[tuple[str, Sequence[int]]]:
+        """Yield the numbers of the jobs that go together, and their queue, queue by queue."""
+        by_queue: dict[str, list[int]] = {}
+        for number, name in enumerate(self.queues):
+            by_queue.setdefault(name, []).append(number)
+        for name, numbers in by_queue.items():
+            for batch in batches(numbers, [len(self.payloads[number]) for number in numbers]):
+                yield name, batch
 
 
 class Queue:
@@ -124,11 +168,11 @@ class Queue:
             were not acknowledged.
         """
         every = list(jobs)
-        parcels: list[Parcel] = []
+        load = Load(queue, delay, len(every), ids)
         for start in range(0, len(every), MAX_BATCH):
-            parcels += self.pack_all(every, queue, delay, ids, slice(start, start + MAX_BATCH))
+            load.add(every[start : start + MAX_BATCH])
             await asyncio.sleep(0)  # a million jobs take seconds to encode
-        return await self.send_all(parcels)
+        return await self.send_all(load)
 
     async def size(self, queue: str = DEFAULT_QUEUE) -> int:
         """Return how many jobs wait: ready and scheduled.
@@ -164,53 +208,44 @@ class Queue:
         seconds = _seconds(delay) if delay else 0.0
         return _parcel(job, queue, seconds, new_id() if job_id is None else _checked_id(job_id))
 
-    def pack_all(
-        self,
-        jobs: Sequence[Job],
-        queue: str | None,
-        delay: Delay,
-        ids: Sequence[str] | None,
-        part: slice = slice(None),
-    ) -> list[Parcel]:
-        """Validate and encode jobs, or a part of them; an error names the index."""
-        if ids is not None and len(ids) != len(jobs):
-            raise InvalidJob(f"bulk got {len(jobs)} jobs and {len(ids)} ids")
-        seconds = _seconds(delay)
-        numbers = range(len(jobs))[part]
-        made = iter(new_ids(len(numbers)) if ids is None else ())
-        parcels = []
-        for number in numbers:
-            try:
-                job_id = next(made) if ids is None else _checked_id(ids[number])
-                parcels.append(_parcel(jobs[number], queue, seconds, job_id))
-            except InvalidJob as error:
-                raise type(error)(f"jobs[{number}]: {error}") from error.__cause__
-        return parcels
-
     async def send(self, parcel: Parcel) -> Receipt:
         """Enqueue one packed job, together with all others of this turn of the loop."""
         enqueued = await self._client().enqueue(parcel.queue, parcel.job)
         return Receipt(parcel.job.id, enqueued)
 
-    async def send_all(self, parcels: Sequence[Parcel]) -> list[Receipt]:
-        """Enqueue packed jobs queue by queue, in ``batches``."""
-        by_queue: defaultdict[str, list[int]] = defaultdict(list)
-        for number, (name, _) in enumerate(parcels):
-            by_queue[name].append(number)
-        receipts: dict[int, Receipt] = {}
+    async def send_all(self, load: Load) -> list[Receipt]:
+        """Enqueue packed jobs in batches, of which two are on their way at a time.
+
+        While the back-end works on one, the driver makes the next one ready.
+        """
         client = self._client()
-        for name, numbers in by_queue.items():
-            for batch in batches(numbers, lambda number: parcels[number].job):
-                jobs = [parcels[number].job for number in batch]
-                try:
-                    answers = await client.enqueue_all(name, jobs)
-                except DriverUnavailable as error:
-                    left = [job.id for n, (_, job) in enumerate(parcels) if n not in receipts]
-                    done = f"{len(receipts)} of {len(parcels)} jobs were acknowledged; "
-                    raise unavailable(error, left, done) from error
-                for number, job, enqueued in zip(batch, jobs, answers, strict=True):
-                    receipts[number] = Receipt(job.id, enqueued)
-        return [receipts[number] for number in range(len(parcels))]
+        enqueued: list[bool | None] = [None] * len(load.ids)
+        sent: deque[tuple[Sequence[int], asyncio.Future[list[bool]]]] = deque()
+
+        async def receive() -> None:
+            batch, answers = sent.popleft()
+            for number, new in zip(batch, await answers, strict=True):
+                enqueued[number] = new
+
+        try:
+            for name, batch in load.batches():
+                sent.append((batch, client.enqueue_all(name, load.jobs(batch))))
+                if len(sent) > 1:
+                    await receive()
+            while sent:
+                await receive()
+        except DriverUnavailable as error:
+            while sent:
+                with contextlib.suppress(DriverError):
+                    await receive()
+            left = [job_id for job_id, new in zip(load.ids, enqueued, strict=True) if new is None]
+            count = len(load.ids)
+            done = f"{count - len(left)} of {count} jobs were acknowledged; "
+            raise unavailable(error, left, done) from error
+        finally:
+            for _, answers in sent:
+                answers.cancel()
+        return list(map(Receipt, load.ids, cast("list[bool]", enqueued)))
 
     def _client(self) -> Client:
         url = self._url or self._found

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from queued.drivers.base import QueueStats
 from queued.jobs.job import Job
-from queued.jobs.queue import DEFAULT_QUEUE, Delay, Queue, Receipt
+from queued.jobs.queue import DEFAULT_QUEUE, Delay, Load, Queue, Receipt
 
 CLOSE_WITHIN = 2.0
 """Seconds that the end of a program waits for connections to be closed."""
@@ -67,8 +67,10 @@ class SyncQueue:
         ids: Sequence[str] | None = None,
     ) -> list[Receipt]:
         """Enqueue many jobs: see ``Queue.bulk``."""
-        parcels = self._queue.pack_all(list(jobs), queue, delay, ids)
-        return _portal().call(self._queue.send_all, parcels)
+        every = list(jobs)
+        load = Load(queue, delay, len(every), ids)
+        load.add(every)
+        return _portal().call(self._queue.send_all, load)
 
     def size(self, queue: str = DEFAULT_QUEUE) -> int:
         """Return how many jobs wait: see ``Queue.size``."""

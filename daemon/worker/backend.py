@@ -39,12 +39,17 @@ class Backend:
                 lane=lane,
             )
 
-    async def wait(self, seconds: float) -> bool:
-        return await self.driver.wait(self._queue, seconds)
-
-    async def wake(self) -> None:
-        with self._reach.watch("wake"):
-            await self.driver.wake(self._queue)
+    async def listen(self, seconds: float, *, want: int, nonce: int, lane: Lane) -> Exchange:
+        """Not watched: it takes as long as nobody pushes, and the call after a failure tells."""
+        return await self.driver.listen(
+            self._queue,
+            self._owner,
+            seconds=seconds,
+            want=want,
+            nonce=nonce,
+            lease=self._lease,
+            lane=lane,
+        )
 
     async def renew(self) -> bool:
         """Renew the owner's lease; False: it is retired."""

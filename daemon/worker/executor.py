@@ -210,7 +210,9 @@ class Executor:
                 raise error
             finally:
                 error = None  # as above
-        if inspect.isawaitable(result):  # a plain function that returned a coroutine
+        if result is not None and inspect.isawaitable(
+            result
+        ):  # a plain function that returned a coroutine
             await result
 
     def _begun(self, run: Run) -> None:

@@ -7,7 +7,7 @@ lives: nobody else would ever run them again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import chain
 
 import structlog
@@ -26,17 +26,25 @@ LOOK_EVERY = 10.0
 class Ghosts:
     """Compares, look by look, what the back-end says with what the worker knows.
 
-    A job that it does not know may have been reserved by an exchange that is not answered yet, or
-    have been settled while the answer to this very question was under way. So it is a ghost if it
-    is unknown a second time, after the exchange that was under way the first time was answered.
+    A job that it does not know may have been reserved by a call that is not answered yet, or have
+    been settled while the answer to this very question was under way. So it is a ghost if it is
+    unknown a second time, after the call that was to reserve the first time was answered.
 
     :param running: the runs that have not ended.
+    :param cut: has a listen that is pending answered soon.
     """
 
-    def __init__(self, backend: Backend, exchanger: Exchanger, running: Collection[Run]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        exchanger: Exchanger,
+        running: Collection[Run],
+        cut: Callable[[], None],
+    ) -> None:
         self._backend = backend
         self._exchanger = exchanger
         self._running = running
+        self._cut = cut
         self._suspects: set[tuple[str, int]] = set()
         self._answered_by = 0
 
@@ -46,6 +54,8 @@ class Ghosts:
         unknown = held.items() - self._known()
         if self._exchanger.answered < self._answered_by:
             return
+        if unknown and self._exchanger.listening:
+            self._cut()
         ghosts = unknown & self._suspects
         self._suspects, self._answered_by = unknown - ghosts, self._exchanger.nonce
         if ghosts:

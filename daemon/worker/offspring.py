@@ -1,8 +1,9 @@
 """What a process that a job forks must not inherit of its worker.
 
 Such a process shares the worker's wake-up descriptor, so that a SIGTERM sent to it would look like
-one to the worker; its open end of the channel would hide the worker's end from the master; and if
-the job's code returns to us, there would be two workers of one owner, on the same connections.
+one to the worker, and would not end it: none reaches it before it has handlers of its own. Its open
+end of the channel would hide the worker's end from the master; and if the job's code returns to us,
+there would be two workers of one owner, on the same connections.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import concurrent.futures.thread
 import os
 import select
 import signal
+import threading
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
@@ -53,7 +55,29 @@ def end_strayed() -> NoReturn:
     os._exit(STRAYED)
 
 
-def _after_fork() -> None:
+_masks = threading.local()
+"""The signals that each thread blocks, while it forks."""
+
+
+def _before_fork() -> None:
+    if _heritage is not None:
+        _masks.mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _forked() -> None:
+    mask = _masks.__dict__.pop("mask", None)
+    if mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _in_child() -> None:
+    try:
+        _disown()
+    finally:
+        _forked()
+
+
+def _disown() -> None:
     global strayed  # noqa: PLW0603 - as above
     if _heritage is None:
         return
@@ -82,4 +106,4 @@ def _deafen(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_soon(end_strayed)
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_forked, after_in_child=_in_child)

@@ -73,9 +73,10 @@ class Standalone(Worker):
 
     # suspects run alone, each between two ordinary batches
 
-    async def _turn(self) -> float | None:
-        sleep = await super()._turn()
-        return 0.0 if self._suspects and self._wanted()[0] else sleep
+    async def _turn(self) -> None:
+        await super()._turn()
+        if self._suspects and self._wanted()[0]:
+            self._look_now()
 
     def _wanted(self) -> tuple[int, Lane]:
         want, lane = super()._wanted()

@@ -1,8 +1,9 @@
 """A worker: reserves the jobs of one queue, runs them, settles them.
 
 The loop is one exchange at a time. While it is under way jobs run and end; the next one settles
-all that ended and asks for as many jobs as there are free slots. With nothing to do it waits for a
-push.
+all that ended and asks for as many jobs as there are free slots. When nothing more is ready it
+listens: the back-end waits for a push and then reserves, so that the jobs come with the news of
+them.
 """
 
 from __future__ import annotations
@@ -73,16 +74,23 @@ class Worker:
         self._meters = WorkerMeters(self.metrics, spec.pool, spec.pool)
         self._reach = Reach(driver.name, self.metrics)
         self._backend = Backend(driver, spec.pool, spec.owner, LEASE, self._reach)
-        self._exchanger = Exchanger(self._backend, self._meters, self._nap)
+        self._exchanger = Exchanger(
+            self._backend, self._meters, self._nap, ending=lambda: self.life.ending
+        )
         self._threads = Threads(spec.concurrency)
         self._executor = Executor(
             spec, self._meters, self._threads, ended=self._ended, broken=self._break, board=board
         )
-        self._ghosts = Ghosts(self._backend, self._exchanger, self._executor.running)
+        self._ghosts = Ghosts(
+            self._backend, self._exchanger, self._executor.running, self._look_now
+        )
         self._hooks = Hooks(self._backend, self._threads, self._hook_ended)
         self._sleeper = Sleeper()
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)
-        self._listener = Listener(self._backend, self._sleep, self._sleeper.wake)
+        self._listener = Listener(self._exchanger, self._sleep, self._sleeper.wake)
+        self._hook_has_ended = False
+        self._look_at = 0.0
+        """When to ask for jobs, if nobody says earlier that there are any."""
         self._link = Link(channel, self.life.quiet, self._orphaned) if channel else None
         self._board = board
         self._taken = 0
@@ -126,7 +134,7 @@ class Worker:
 
     async def _close(self) -> None:
         self._hooks.cancel()
-        self._listener.ignore()
+        self._listener.stop()
         self._threads.close()
         for task in self._chores:
             task.cancel()
@@ -144,10 +152,10 @@ class Worker:
         structlog.contextvars.bind_contextvars(queue=self.spec.pool)  # jobs inherit it
         try:
             await self._open()
-            sleep = await self._turn()
+            await self._turn()
             while not self._finished():
-                await self._idle(sleep)
-                sleep = await self._turn()
+                await self._idle()
+                await self._turn()
         except OwnerLost as error:
             log.error("owner.lost", owner=self.spec.owner, error=str(error))  # noqa: TRY400
             self.life.hand_back("owner_lost")
@@ -167,7 +175,7 @@ class Worker:
                 return
 
     def _finished(self) -> bool:
-        if self._executor.running or self._exchanger.outbox:
+        if self._executor.running or self._exchanger.outbox or self._exchanger.unanswered:
             return False
         if self.life.phase is Phase.LEAVING:
             return self._hooks.active == 0 or self._hooks.stuck > 0
@@ -175,23 +183,35 @@ class Worker:
 
     # one turn of the loop
 
-    async def _turn(self) -> float | None:
-        """Settle what ended, reserve what fits, start it.
-
-        Return for how many seconds to wait for a push; None: for none, no slot is free.
-        """
-        want, lane = self._wanted()
-        if not want and not self._exchanger.outbox:
-            return None
-        answer = await self._exchanger.exchange(want, lane)
+    async def _turn(self) -> None:
+        """Settle what ended, reserve what fits, start it; or start what was heard of."""
+        answer = self._listener.heard() or await self._exchange()
+        if answer is None:
+            return
         self._store(answer)
-        self._take(answer.exchange, lane)
-        if answer.exchange.hooks_due and self._wanted()[0]:
+        self._take(answer.exchange, answer.lane)
+        if answer.exchange.hooks_due and self._wanted()[0] > self._listener.pending:
             self._hooks.claim()
-        if len(answer.exchange.jobs) >= want:
-            return None
-        due = answer.exchange.next_due
-        return self._sleep if due is None else min(self._sleep, max(due, SOONEST_DUE))
+        self._look_at = self._next_look(answer)
+
+    async def _exchange(self) -> Answer | None:
+        want, lane = self._wanted()
+        if self._listener.pending:
+            if want and lane is self._listener.lane and time.monotonic() < self._look_at:
+                want = 0  # it has asked for them
+            else:
+                self._listener.stop()
+        hook_ended, self._hook_has_ended = self._hook_has_ended, False
+        if want or self._exchanger.to_do or hook_ended:  # the next one may be due
+            return await self._exchanger.exchange(want, lane)
+        return None
+
+    def _next_look(self, answer: Answer) -> float:
+        now, due = time.monotonic(), answer.exchange.next_due
+        if answer.want and len(answer.exchange.jobs) >= answer.want:
+            return now  # there may be more
+        latest = now + self._sleep if answer.want else self._look_at
+        return latest if due is None else min(latest, now + max(due, SOONEST_DUE))
 
     @property
     def _reserving(self) -> bool:
@@ -230,16 +250,31 @@ class Worker:
         if lane is self.spec.lane is Lane.SOLO and idle:
             self.life.leave("empty")
 
-    async def _idle(self, seconds: float | None) -> None:
-        """Wait until something happens: a run ends, a push, an order, or ``seconds`` pass."""
-        if seconds is None or not self._reserving:
-            self._listener.ignore()
-        elif not self.spec.polling:
-            self._listener.listen()
-        await self._sleeper.sleep(seconds)
-        if self._listener.woken() and not self._wanted()[0]:
-            with suppress(DriverUnavailable):
-                await self._backend.wake()  # for another worker: this one has no room
+    async def _idle(self) -> None:
+        """Wait until something happens: a run ends, a push, an order, or it is time to look."""
+        if not self._wanted()[0]:
+            await self._sleeper.sleep()
+            return
+        left = self._look_at - time.monotonic()
+        if left <= 0:
+            return  # what was just taken runs while the next exchange is under way
+        if not self._listener.pending and not self.spec.polling:
+            await asyncio.sleep(0)  # short jobs end in that time, and their exchange asks for more
+            if not self._exchanger.outbox:
+                self._listen(left, *self._wanted())
+        pending = self._listener.pending and self._listener.until <= self._look_at
+        await self._sleeper.sleep(None if pending else left)
+
+    def _listen(self, seconds: float, want: int, lane: Lane) -> None:
+        """Listen for jobs; beside others for one only, which is held up if these block the loop."""
+        if want:
+            beside = self._executor.running or self._hooks.active
+            self._listener.listen(seconds, 1 if beside else want, lane)
+
+    def _look_now(self) -> None:
+        """Ask for jobs at once; a listen that is pending is cut short for it."""
+        self._look_at = 0.0
+        self._sleeper.wake()
 
     async def _nap(self, seconds: float) -> None:
         """Wait while the back-end is away; a change of phase ends it."""
@@ -265,6 +300,7 @@ class Worker:
     def _hook_ended(self) -> None:
         if self._hooks.stuck:
             self.life.leave("stuck_hook")
+        self._hook_has_ended = True
         self._sleeper.wake()
 
     def _orphaned(self) -> None:
@@ -297,7 +333,7 @@ class Worker:
 
     def _overran(self, overrunning: Sequence[Run], now: float) -> None:  # noqa: ARG002 - below
         """Start no more jobs beside one that does not end: its master will kill this worker."""
-        if self._overrunning and not overrunning:
+        if bool(self._overrunning) != bool(overrunning):
             self._sleeper.wake()
         if self._board is not None and (overrunning or self._overrunning):
             self._board.recorder.places(whereabouts(overrunning))

@@ -109,28 +109,33 @@ class RedisDriver:
         lane: Lane = Lane.NORMAL,
     ) -> Exchange:
         commands = self._commands.settle(queue, owner, settlements)
-        values = (owner, min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
-        commands.append(self._commands.verb("reserve", queue, *values, owner=owner))
+        values = (min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
+        commands.append(self._commands.verb("reserve", queue, owner, *values, owner=owner))
         *settled, reserved = await self._run(commands)
-        if reserved == b"retired":
-            raise OwnerLost(f"{owner} was retired from queue {queue}: it may not reserve any more")
         lost = [unpack_id(raw) for raw in chain.from_iterable(settled)]
-        due, hooks, suspects, *jobs = reserved
-        next_due = due / 1000 if due >= 0 else None
-        return Exchange(list(reservations(jobs)), lost, next_due, hooks > 0, suspects == 1)
+        return _exchange(queue, owner, reserved, lost)
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - the contract's name
-        key = self._commands.key("wake", queue)
-        if timeout <= 0:
-            command: Command = ("LPOP", key)
-        else:
-            timeout = min(max(timeout, _SHORTEST_WAIT), _LONGEST_WAIT)
-            command = ("BLPOP", key, f"{timeout:.3f}")
-        [token] = self._checked(await self._waiter.send([command], blocking=timeout))
-        return token is not None
-
-    async def wake(self, queue: str) -> None:
-        await self._call("wake", queue)
+    async def listen(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        seconds: float,
+        want: int,
+        nonce: int,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        # The server keeps what follows on the connection of a client that it blocks, and runs it as
+        # soon as a push (or the time) has woken that: one wake-up here, with the jobs in it.
+        seconds = min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)
+        wait: Command = ("BLPOP", self._commands.key("wake", queue), f"{seconds:.3f}")
+        values = (min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
+        reserve = self._commands.verb("reserve", queue, owner, *values, owner=owner)
+        replies = await self._waiter.send([wait, reserve], blocking=seconds)
+        if isinstance(replies[1], NoScriptError):  # as in _run
+            return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
+        return _exchange(queue, owner, self._checked(replies)[1], [])
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         head = milliseconds(lease)
@@ -244,6 +249,18 @@ class RedisDriver:
             if isinstance(reply, Exception):
                 raise refusal(reply, self._address) from reply
         return replies
+
+
+def _exchange(queue: str, owner: str, reserved: Any, lost: list[str]) -> Exchange:
+    """Return what reserve.lua answers.
+
+    :raises OwnerLost: the owner is retired.
+    """
+    if reserved == b"retired":
+        raise OwnerLost(f"{owner} was retired from queue {queue}: it may not reserve any more")
+    due, hooks, suspects, *jobs = reserved
+    next_due = due / 1000 if due >= 0 else None
+    return Exchange(list(reservations(jobs)), lost, next_due, hooks > 0, suspects == 1)
 
 
 def is_too_old(server: str, version: str) -> bool:

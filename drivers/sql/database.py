@@ -34,8 +34,5 @@ class Database(Protocol):
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb that changes nothing, over one consistent view."""
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
-        """``Driver.wait``."""
-
-    async def wake(self, queue: str) -> None:
-        """``Driver.wake``."""
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
+        """Wait for a push, at most ``timeout`` seconds; True when woken, perhaps for nothing."""

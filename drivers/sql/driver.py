@@ -76,11 +76,19 @@ class SqlDriver:
             raise OwnerLost(f"{owner} was retired: its jobs went to other workers")
         return answer
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
-        return await self._database.wait(queue, timeout)
-
-    async def wake(self, queue: str) -> None:
-        await self._database.wake(queue)
+    async def listen(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        seconds: float,
+        want: int,
+        nonce: int,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        await self._database.wait(queue, seconds)
+        return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
 
     async def renew(self, queue: str, owners_: Sequence[str], lease: float) -> list[str]:
         return await self._database.write(owners.renew, queue, owners_, lease)

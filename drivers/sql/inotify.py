@@ -31,7 +31,6 @@ class FileWatch:
     """
 
     def __init__(self, path: Path) -> None:
-        self.touches = 0
         self.poll = WITHOUT_EVENTS
         self._path = path
         self._descriptor = -1
@@ -53,18 +52,12 @@ class FileWatch:
             os.close(self._descriptor)
         self._descriptor, self._watching, self.poll = -1, False, WITHOUT_EVENTS
 
-    def touch(self) -> None:
-        """Let everyone who watches this file, in whatever process, hear of it."""
-        with suppress(OSError):
-            os.utime(self._path)
-
     def hear(self) -> None:
         """Take note of all that happened so far: ``changed`` is about what comes after."""
         with suppress(BlockingIOError):
             while self._descriptor >= 0:
                 for _, mask, _, _ in _EVENT.iter_unpack(os.read(self._descriptor, _BUFFER)):
                     self._watching = self._watching and not mask & _IN_IGNORED
-                    self.touches += bool(mask & _IN_ATTRIB)
                 self._heard.set()
         self._heard.clear()
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import psycopg
 
-from queued.drivers.sql.postgresql_transaction import WAKE_CHANNEL
-
 TOLD, UNTOLD = 2.0, 0.25
 """Seconds after which a waiter should look again although nothing was heard."""
 RECONNECT_EVERY = 2.0
@@ -27,7 +25,6 @@ class Notices:
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
-        self.touches = 0
         self.poll = UNTOLD
         self.queues: set[str] = set()
         self._connect = connect
@@ -84,9 +81,7 @@ class Notices:
         try:
             server.consume_input()
             while (notice := server.notifies()) is not None:
-                if notice.extra.decode() in self.queues:
-                    told = True
-                    self.touches += notice.relname.decode() == WAKE_CHANNEL
+                told = told or notice.extra.decode() in self.queues
         except psycopg.Error:
             self.detach()
             self.disconnect()

@@ -55,10 +55,7 @@ class PostgresqlDatabase:
     async def read(self, verb: Verb[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._call(self._server.read, lambda session: verb(session, *args, **kwargs))
 
-    async def wake(self, queue: str) -> None:
-        await self._call(self._server.notify, queue)
-
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
         self._notices.queues.add(queue)
         return await self._waiter.wait(queue, timeout)
 

@@ -27,7 +27,6 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from queued.drivers.sql.postgresql_dialect import DIALECT
 from queued.drivers.sql.postgresql_transaction import (
     CHANNEL,
-    WAKE_CHANNEL,
     PostgresqlSession,
     last_value,
     within,
@@ -141,13 +140,8 @@ class PostgresqlServer:
             now = last_value(connection.execute(_NOW))
             return version, verb(PostgresqlSession(connection, now))
 
-    def notify(self, queue: str) -> None:
-        """Ask whoever waits for ``queue`` to look."""
-        with self._connected() as connection:
-            connection.execute("SELECT pg_notify(%s, %s)", (WAKE_CHANNEL, queue))
-
     def listen(self) -> psycopg.Connection[Any]:
-        """Return a connection of its own that is told of news and wake-ups."""
+        """Return a connection of its own that is told of news."""
         with self._reporting():
             return self._connect(_listen)
 
@@ -269,7 +263,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _listen(connection: psycopg.Connection[Any]) -> None:
-    connection.execute(f"LISTEN {CHANNEL}; LISTEN {WAKE_CHANNEL}", prepare=False)
+    connection.execute(f"LISTEN {CHANNEL}", prepare=False)
 
 
 def _lock(name: str) -> int:

@@ -14,7 +14,7 @@ from queued.drivers.sql.session import Session
 
 T = TypeVar("T")
 
-CHANNEL, WAKE_CHANNEL = "queued_news", "queued_wake"
+CHANNEL = "queued_news"
 
 
 class PostgresqlSession(Session):

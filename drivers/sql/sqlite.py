@@ -54,11 +54,7 @@ class SqliteDatabase:
         """Run a function on the thread. When it is cancelled, it goes on to its end unheard."""
         return await self._thread.call(lambda: function(*args, **kwargs))
 
-    async def wake(self, queue: str) -> None:  # noqa: ARG002 - all wait on one file
-        """Wake whoever waits. A push needs none of this: it is seen by all."""
-        self._watch.touch()
-
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
         return await self._waiter.wait(queue, timeout)
 
     async def _look(self, queue: str) -> Sight:

@@ -20,8 +20,6 @@ FIRST_LOOK, LONGEST_NAP = 0.01, 0.03
 class Watch(Protocol):
     """Tells that something changed, perhaps."""
 
-    touches: int
-    """How often everybody was asked to look, whether or not there is work."""
     poll: float
     """Seconds after which to look although nothing was told."""
 
@@ -49,11 +47,10 @@ class _Seen:
 
     version: object = None
     due_at: float | None = None
-    touches: int = 0
 
 
 class Waiter:
-    """``Driver.wait`` over a watch and a look.
+    """Waits for pushes over a watch and a look.
 
     :param nap: seconds of the shortest nap.
     """
@@ -66,7 +63,7 @@ class Waiter:
         self._nap = nap
         self._seen: dict[str, _Seen] = {}
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
+    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
         """Return True when there was a change since this queue's last wait, and a job is ready.
 
         So a job that is ready but not for this worker (it has no slot, or left some to others) does
@@ -88,13 +85,12 @@ class Waiter:
 
     async def _news(self, queue: str) -> tuple[bool, float]:
         """Return whether to wake up, and in how many seconds a job is due that is not yet."""
-        seen, touches = self._seen.setdefault(queue, _Seen()), self._watch.touches
+        seen = self._seen.setdefault(queue, _Seen())
         sight = await self._look(queue)
         fell_due = sight.due_in <= 0 and sight.due_at != seen.due_at
         changed = sight.ready and sight.version != seen.version
-        seen_touches, seen.touches = seen.touches, touches
         seen.version = sight.version
         if fell_due:
             seen.due_at = sight.due_at
         due_in = sight.due_in if sight.due_in > 0 else float("inf")
-        return changed or fell_due or touches != seen_touches, due_in
+        return changed or fell_due, due_in

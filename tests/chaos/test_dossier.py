@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from queued.jobs.queue import Queue
 from tests.process.harness import Daemon, until
 
 CONFIG = """
@@ -108,12 +109,13 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, d
         running.start()
         for job in KILLED:
             push(running, job)
-        found = until(
-            lambda: (all_ := failed(running)) and len(all_) == len(KILLED) and all_,
-            "every job to fail",
-            every=0.2,
-        )
-        yield running, {one["job"].removeprefix("work."): one for one in found}
+        with contextlib.closing(Queue(f"sqlite:///{running.folder}/queued.db").sync) as asked:
+            names = ("default", "short")
+            until(
+                lambda: sum(asked.stats(name).failed for name in names) == len(KILLED),
+                "every job to fail",
+            )
+        yield running, {one["job"].removeprefix("work."): one for one in failed(running)}
     finally:
         running.clean_up()
 
@@ -277,7 +279,8 @@ def test_a_worker_that_the_kernel_kills_for_memory(tmp_path: Path, group) -> Non
             running.start(ready=False)
         until(running.is_ready, "the daemon to be ready")
         job = push(running, "Hoards")
-        note = until(lambda: first_note(running, job), "the kernel to kill the worker")
+        until(lambda: "worker.crashed" in running.output(), "the kernel to kill the worker")
+        note = until(lambda: first_note(running, job), "the job to tell of it")
         dossier = note["dossier"]
         assert (dossier["reason"], dossier["signal"]) == ("oom", signal.SIGKILL)
         assert dossier["oom"]

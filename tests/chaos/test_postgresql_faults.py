@@ -275,16 +275,16 @@ async def test_a_listener_that_dies_is_replaced_and_misses_nothing(
     server: Postgresql, driver: SqlDriver
 ) -> None:
     async with opened(server.url) as waiter:
-        while await waiter.wait(Q, 0.1):
+        while await waiter._database.wait(Q, 0.1):
             pass
-        waiting = asyncio.ensure_future(waiter.wait(Q, 600))
+        waiting = asyncio.ensure_future(waiter._database.wait(Q, 600))
         [(first,)] = server.run(LISTENERS)
         server.run(f"SELECT pg_terminate_backend({first}, 5000)")
         await push(driver, "a")
         async with asyncio.timeout(WITHIN):
             assert await waiting
         assert await drain(waiter) == ["a"]
-        waiting = asyncio.ensure_future(waiter.wait(Q, 600))
+        waiting = asyncio.ensure_future(waiter._database.wait(Q, 600))
 
         async def replaced() -> bool:
             return server.run(LISTENERS) not in ([], [(first,)])
@@ -303,9 +303,9 @@ async def test_without_a_listener_workers_poll(server: Postgresql, driver: SqlDr
     server.run("GRANT pg_write_all_data TO modest")
     async with opened(server.url.replace("queued:", "modest:")) as waiter:
         own = server.run(MODEST)
-        while await waiter.wait(Q, 0.1):
+        while await waiter._database.wait(Q, 0.1):
             pass
-        waiting = asyncio.ensure_future(waiter.wait(Q, 600))
+        waiting = asyncio.ensure_future(waiter._database.wait(Q, 600))
         assert server.run(LISTENERS) == []
         assert server.run(MODEST) == own, "the one that it has was given up for a second one"
         await push(driver, "a")
@@ -320,13 +320,12 @@ async def test_news_that_comes_during_a_look_is_not_missed(server: Postgresql) -
     assert isinstance(database, postgresql.PostgresqlDatabase)
     notices = database._notices
     try:
-        await driver.wait(Q, 0)
+        await driver._database.wait(Q, 0)
         notices.hear()
-        told = notices.touches
-        await driver.wake(Q)
+        await push(driver, "a")
 
         async def heard() -> bool:
-            return notices.touches > told
+            return notices._heard.is_set()
 
         await until(heard)
         assert await notices.changed(0.05)
@@ -347,7 +346,7 @@ async def test_a_server_that_falls_silent_while_a_connection_is_made_ready(
         monkeypatch.setattr(postgresql, "CALL_WITHIN", 0.5)
         proxy.silent_from = silent_from
         if silent_from == b"LISTEN":
-            await driver.wait(Q, 0)
+            await driver._database.wait(Q, 0)
         else:
             with pytest.raises(DriverUnavailable, match="no answer within"):
                 await driver.ping()
@@ -372,7 +371,7 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(server: Postgresql)
 
 
 async def test_a_fork_does_not_keep_a_connection(server: Postgresql, driver: SqlDriver) -> None:
-    await driver.wait(Q, 0)
+    await driver._database.wait(Q, 0)
     assert len(server.run(OURS)) == 2
     reader, writer = os.pipe()
     pid = os.fork()

@@ -62,6 +62,7 @@ VERBS = {
     "enqueue": Verb("enqueue", lambda d, _: d.enqueue(Q, [NewJob("new", b"new")])),
     "enqueue delayed": Verb("enqueue", lambda d, _: d.enqueue(Q, [NewJob("new", b"", 3600)])),
     "reserve": Verb("reserve", lambda d, _: d.exchange(Q, ME, want=2, nonce=10**6)),
+    "listen": Verb("reserve", lambda d, _: d.listen(Q, ME, seconds=0.05, want=2, nonce=10**6)),
     "ack": Verb("ack", settling(ack, ack)),
     "ack, answered for the next batch": Verb("reserve", settling(ack, ack)),
     "retry": Verb("retry", settling(lambda job: retry(job, 3600), retry)),
@@ -78,7 +79,6 @@ VERBS = {
     "finish_hook": Verb("finish_hook", lambda d, _: d.finish_hook(Q, "failed")),
     "cancel": Verb("cancel", lambda d, _: d.cancel(Q, "waits-0001")),
     "purge": Verb("purge", lambda d, _: d.purge(Q)),
-    "wake": Verb("wake", lambda d, _: d.wake(Q)),
 }
 
 

@@ -136,7 +136,10 @@ async def test_of_two_hundred_that_wait_one_gets_the_job(
     count = 200
     async with contextlib.AsyncExitStack() as stack:
         drivers = [await stack.enter_async_context(opened(server.url)) for _ in range(count)]
-        waits = [asyncio.create_task(one.wait(Q, 50)) for one in drivers]
+        waits = [
+            asyncio.create_task(one.listen(Q, f"owner-{n}", seconds=50, want=10, nonce=1))
+            for n, one in enumerate(drivers)
+        ]
 
         async def all_wait() -> bool:
             return bool(admin.info("clients")["blocked_clients"] == count)
@@ -146,19 +149,16 @@ async def test_of_two_hundred_that_wait_one_gets_the_job(
         async with opened(server.url) as producer:
             await push(producer, "one")
             woken, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            winners = [waits.index(task) for task in woken]
-            answers = await asyncio.gather(
-                *(drivers[n].exchange(Q, f"owner-{n}", want=10, nonce=1) for n in winners)
-            )
-            assert ids(answers[0].jobs) == ["one"]
-            assert len(winners) == 1
+            [winner] = [waits.index(task) for task in woken]
+            got = waits[winner].result().jobs
+            assert ids(got) == ["one"]
             assert sum(not one.done() for one in waits) == count - 1
-            assert scripts_run(admin) == 2, "the push, and the winner's exchange"
+            assert scripts_run(admin) == 2, "the push, and the winner's reserve"
         for task in waits:
             task.cancel()
         await asyncio.wait(waits)
         # And if all of them ask at the same time, still one gets it.
-        await drivers[0].exchange(Q, "owner-0", [ack(answers[0].jobs[0])])
+        await drivers[0].exchange(Q, f"owner-{winner}", [ack(got[0])])
         await push(drivers[0], *names(3))
         all_answers = await asyncio.gather(
             *(one.exchange(Q, f"asks-{n}", want=10, nonce=1) for n, one in enumerate(drivers))

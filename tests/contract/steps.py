@@ -47,6 +47,15 @@ async def reserve(
     return got.jobs
 
 
+async def listen(
+    driver: Driver, seconds: float, want: int = 1, *, owner: str = ME, queue: str = Q
+) -> list[Reservation]:
+    """Wait for a push, then reserve what is ready."""
+    nonce = next(_nonces)
+    got = await driver.listen(queue, owner, seconds=seconds, want=want, nonce=nonce)
+    return got.jobs
+
+
 async def hold(driver: Driver, job_id: str, *, owner: str = ME, queue: str = Q) -> Reservation:
     """Enqueue one job and reserve it; nothing else may be ready."""
     await push(driver, job_id, queue=queue)

@@ -27,6 +27,7 @@ from queued.drivers.base import (
     Driver,
     Exchange,
     Fail,
+    JobInfo,
     Lane,
     NewJob,
     Release,
@@ -230,14 +231,17 @@ class DriverMachine(RuleBasedStateMachine):
     @invariant()
     def the_driver_agrees(self) -> None:
         self.model.check_stats(self.do(self.driver.stats([Q]))[Q])
-        for name in IDS:
-            found, expected = self.do(self.driver.find(name, Q)), self.model.jobs.get(name)
+        for name, found in zip(IDS, self.do(self.find_all()), strict=True):
+            expected = self.model.jobs.get(name)
             assert (found is None) == (expected is None)
             if found and expected:
                 assert found.state is expected.state
                 assert found.owner == expected.owner
                 assert (found.payload, found.counts) == (expected.payload, expected.counts)
                 assert found.history.split() == expected.notes
+
+    async def find_all(self) -> list[JobInfo | None]:
+        return await asyncio.gather(*(self.driver.find(name, Q) for name in IDS))
 
     @invariant()
     def the_failed_agree(self) -> None:
@@ -257,6 +261,7 @@ class DriverMachine(RuleBasedStateMachine):
         assert self.do(self.driver.stats([Q]))[Q].ready == 0
 
 
+@pytest.mark.timeout(400)
 def test_a_driver_agrees_with_the_model(clean_url: CleanUrl) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: DriverMachine(clean_url),

@@ -29,6 +29,7 @@ from tests.contract.steps import (
     drain,
     hold,
     ids,
+    listen,
     names,
     push,
     size,
@@ -122,7 +123,7 @@ async def test_a_late_copy_of_an_answered_reserve_takes_nothing(driver: RedisDri
 
 async def test_nothing_listens() -> None:
     driver = RedisDriver(f"redis://:secret@127.0.0.1:{free_port()}")
-    for call in (driver.open(), driver.enqueue(Q, [NewJob("a", b"a")]), driver.wait(Q, 1)):
+    for call in (driver.open(), driver.enqueue(Q, [NewJob("a", b"a")]), listen(driver, 1)):
         with pytest.raises(DriverUnavailable, match="cannot be reached") as caught:
             await call
         assert "secret" not in str(caught.value)
@@ -135,7 +136,7 @@ async def test_a_restart_costs_at_most_the_calls_under_way(
     driver: RedisDriver,
 ) -> None:
     await push(driver, "a")
-    waiting = asyncio.create_task(driver.wait("other", WITHIN))
+    waiting = asyncio.create_task(listen(driver, WITHIN, queue="other"))
     server.kill()
     with pytest.raises(DriverUnavailable):
         await waiting
@@ -171,7 +172,7 @@ async def test_a_server_that_hangs_is_unavailable_within_the_bound(
             for call in (
                 driver.exchange(Q, ME, want=2, nonce=1),
                 driver.exchange(Q, ME, want=2, nonce=1),
-                driver.wait(Q, 0.1),
+                listen(driver, 0.1),
             ):
                 with pytest.raises(DriverUnavailable, match="did not answer within"):
                     await call
@@ -203,7 +204,7 @@ async def test_a_cancelled_exchange_leaves_no_answer_for_the_next_one(
 async def test_closing_ends_a_wait_and_refuses_calls_until_it_is_opened_again(
     driver: RedisDriver,
 ) -> None:
-    waiting = asyncio.create_task(driver.wait(Q, WITHIN))
+    waiting = asyncio.create_task(listen(driver, WITHIN))
     await asyncio.sleep(0)
     await driver.close()
     await driver.close()

@@ -32,6 +32,7 @@ from tests.contract.steps import (
     fail,
     hold,
     ids,
+    listen,
     names,
     push,
     release,
@@ -85,7 +86,7 @@ async def test_a_replica_refuses_until_it_is_promoted(
         driver.enqueue(Q, [NewJob("b", b"b")]),
         driver.exchange(Q, ME, [ack(held)], want=1, nonce=10**6),
         driver.ping(),
-        driver.wait(Q, 1),
+        listen(driver, 1),
     ):
         with pytest.raises(DriverUnavailable, match="read-only replica"):
             await call
@@ -182,8 +183,8 @@ async def test_a_user_with_the_rights_of_our_prefix_is_enough(url_of_user: str) 
         await driver.ping()
         held = await hold(driver, "a")
         await push(driver, "b")
-        assert await driver.wait(Q, WITHIN)
-        assert await settle(driver, fail(held)) == []
+        [other] = await listen(driver, WITHIN)
+        assert await settle(driver, fail(held), release(other)) == []
         assert await driver.requeue(Q, ["a"]) == [True]
         assert await driver.queues() == [Q]
         assert await drain(driver) == ["b", "a"]

@@ -27,6 +27,7 @@ from tests.contract.servers import Server, running
 from tests.contract.steps import (
     ME,
     OTHER,
+    WITHIN,
     Q,
     ack,
     drain,
@@ -35,6 +36,7 @@ from tests.contract.steps import (
     hold,
     ids,
     info,
+    listen,
     names,
     notes,
     push,
@@ -74,7 +76,6 @@ async def everything(driver: RedisDriver) -> None:
     await push(driver, "scheduled", delay=60)
     suspect, retried, _ = await reserve(driver, 3)
     await settle(driver, release(suspect, Charge.CRASH, b"crashed"), retry(retried))
-    await driver.wake(Q)
 
 
 async def test_nothing_is_left_of_jobs_that_are_done(
@@ -192,7 +193,6 @@ async def test_a_job_that_waits_costs_at_most_300_bytes(kind: str, tmp_path: Pat
 async def test_a_thousand_pushes_leave_one_wake_up(driver: RedisDriver, admin: redis.Redis) -> None:
     for job_id in names(1000):
         await push(driver, job_id)
-    await driver.wake(Q)
     assert admin.llen(f"queued:{{{Q}}}:wake") == 1
 
 
@@ -203,8 +203,8 @@ async def test_large_payloads_come_a_few_at_a_time(driver: RedisDriver) -> None:
         await driver.enqueue(Q, jobs)
     first = await reserve(driver, 100)
     assert 16 <= len(first) < 100
-    assert await driver.wait(Q, 0)  # more are ready
-    assert ids(first) + ids(await reserve(driver, 100)) == names(100)
+    more = await listen(driver, WITHIN, 100)  # woken at once: more are ready
+    assert ids(first) + ids(more) + ids(await reserve(driver, 100)) == names(100)
 
 
 async def test_an_entry_whose_job_vanished_is_skipped(

@@ -11,11 +11,18 @@ from tests.contract.redis_steps import (
     driver_of_server,  # noqa: F401 - a fixture
     fresh_server,  # noqa: F401 - a fixture
     opened,
+    operator_client,  # noqa: F401 - a fixture
+    scripts_run,
 )
 from tests.contract.servers import Server
 from tests.contract.steps import (
+    ME,
+    OTHER,
     WITHIN,
     Q,
+    ids,
+    listen,
+    names,
     push,
     until,
 )
@@ -23,29 +30,56 @@ from tests.contract.steps import (
 
 async def test_a_push_wakes_one_of_those_who_wait(server: Server, driver: RedisDriver) -> None:
     async with opened(server.url) as one, opened(server.url) as other:
-        waits = [asyncio.create_task(d.wait(Q, 2 * WITHIN)) for d in (one, other)]
+        both = (one, ME), (other, OTHER)
+        waits = [asyncio.create_task(listen(d, 2 * WITHIN, owner=owner)) for d, owner in both]
         await until_blocked(server, 2)
         await push(driver, "a")
         woken, asleep = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        assert [await w for w in woken] == [True]
+        assert [ids(await w) for w in woken] == [["a"]]
         assert len(asleep) == 1
-        await driver.wake(Q)
-        assert await asyncio.gather(*asleep) == [True]
+        await push(driver, "b")
+        assert [ids(await w) for w in asleep] == [["b"]]
+
+
+async def test_a_push_takes_one_wake_up_of_two_commands(
+    server: Server, driver: RedisDriver, admin: redis.Redis
+) -> None:
+    async with opened(server.url) as worker:
+        waiting = asyncio.create_task(listen(worker, 30, 5))
+        await until_blocked(server, 1)
+        admin.config_resetstat()
+        await push(driver, *names(3))
+        assert ids(await waiting) == names(3)
+        assert scripts_run(admin) == 2, "the push, and the reserve that had been sent before"
+        assert await listen(worker, 0.05) == []
+        assert scripts_run(admin) == 3
+
+
+async def test_a_listen_survives_that_the_scripts_are_forgotten(
+    server: Server, driver: RedisDriver, admin: redis.Redis
+) -> None:
+    async with opened(server.url) as worker:
+        waiting = asyncio.create_task(listen(worker, 30))
+        await until_blocked(server, 1)
+        admin.script_flush()
+        admin.rpush(f"queued:{{{Q}}}:wake", "1")
+        assert await waiting == []
+        await push(driver, "a")
+        assert ids(await listen(worker, 30)) == ["a"]
 
 
 async def test_a_cancelled_wait_leaves_the_next_push_to_the_next_wait(
     server: Server,
     driver: RedisDriver,
 ) -> None:
-    waiting = asyncio.create_task(driver.wait(Q, 30))
+    waiting = asyncio.create_task(listen(driver, 30))
     await until_blocked(server, 1)
     waiting.cancel()
     await asyncio.wait([waiting])
     assert waiting.cancelled()
     await until_blocked(server, 0)
     await push(driver, "a")
-    assert await driver.wait(Q, 30) is True
-    assert await driver.wait(Q, 0) is False
+    assert ids(await listen(driver, 30)) == ["a"]
 
 
 async def until_blocked(server: Server, count: int) -> None:

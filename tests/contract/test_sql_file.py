@@ -321,9 +321,9 @@ async def test_waiting_goes_on_after_a_database_was_made_anew(
     await driver.open()
     for file in path.parent.iterdir():
         file.unlink()
-    while await driver.wait(Q, 0.05):
+    while await driver._database.wait(Q, 0.05):
         pass
-    waiting = asyncio.ensure_future(driver.wait(Q, 60))
+    waiting = asyncio.ensure_future(driver._database.wait(Q, 60))
     other = SqlDriver(f"sqlite:///{path}")
     await push(other, "a")
     async with asyncio.timeout(10):

@@ -85,14 +85,6 @@ async def test_a_file_that_is_replaced_is_watched_again(watch: FileWatch, tmp_pa
     assert await watch.changed(WITHIN)
 
 
-async def test_touching_is_counted(watch: FileWatch, tmp_path: Path) -> None:
-    other = FileWatch(tmp_path / "file")
-    other.touch()
-    watch.hear()
-    assert watch.touches == 1
-    FileWatch(tmp_path / "nothing").touch()
-
-
 async def test_a_closed_watch_leaves_no_descriptor(tmp_path: Path) -> None:
     before = len(open_descriptors())
     for _ in range(5):
@@ -108,7 +100,7 @@ async def test_a_closed_watch_leaves_no_descriptor(tmp_path: Path) -> None:
 async def test_closing_ends_no_wait_badly(url: str) -> None:
     driver = SqlDriver(url)
     await driver.open()
-    waiting = asyncio.ensure_future(driver.wait(Q, 0.3))
+    waiting = asyncio.ensure_future(driver._database.wait(Q, 0.3))
     await asyncio.sleep(0.05)
     await driver.close()
     assert not await waiting
@@ -123,12 +115,12 @@ async def test_without_inotify_workers_poll(
     waiter = SqlDriver(url)
     await waiter.open()
     try:
-        waiting = asyncio.ensure_future(waiter.wait(Q, 60))
+        waiting = asyncio.ensure_future(waiter._database.wait(Q, 60))
         await asyncio.sleep(0.05)
         await push(driver, "a")
         async with asyncio.timeout(WITHIN):
             assert await waiting
-        assert not await waiter.wait(Q, 0.01)
+        assert not await waiter._database.wait(Q, 0.01)
     finally:
         await waiter.close()
 
@@ -137,12 +129,12 @@ async def test_a_worker_does_not_wake_itself(driver: SqlDriver) -> None:
     """Its own commits are on the same file."""
     await push(driver, *names(3))
     assert await drain(driver, want=1) == names(3)
-    assert not await driver.wait(Q, 0.05)
+    assert not await driver._database.wait(Q, 0.05)
 
 
 async def test_other_queues_do_not_wake_a_worker(driver: SqlDriver, waiter: SqlDriver) -> None:
-    assert not await waiter.wait(Q, 0)
-    waiting = asyncio.ensure_future(waiter.wait(Q, 60))
+    assert not await waiter._database.wait(Q, 0)
+    waiting = asyncio.ensure_future(waiter._database.wait(Q, 60))
     for name in names(50):
         await push(driver, name, queue="other")
     assert not waiting.done()
@@ -156,18 +148,18 @@ async def test_a_ready_job_that_nobody_takes_wakes_once(
 ) -> None:
     """It may wait for a worker with a free slot: the others must not spin meanwhile."""
     await push(driver, "a")
-    assert await waiter.wait(Q, 60)
-    assert not await waiter.wait(Q, 0.05)
+    assert await waiter._database.wait(Q, 60)
+    assert not await waiter._database.wait(Q, 0.05)
     await push(driver, "b")
-    assert await waiter.wait(Q, 60)
+    assert await waiter._database.wait(Q, 60)
 
 
 async def test_a_due_job_that_nobody_takes_wakes_once(driver: SqlDriver, waiter: SqlDriver) -> None:
     await push(driver, "a", delay=0.05)
     async with asyncio.timeout(WITHIN):
-        while not await waiter.wait(Q, 60):
+        while not await waiter._database.wait(Q, 60):
             pass
-    assert not await waiter.wait(Q, 0.05)
+    assert not await waiter._database.wait(Q, 0.05)
     [held] = await until(lambda: reserve(waiter))
     assert held.id == "a"
 
@@ -179,5 +171,5 @@ async def test_a_push_during_the_last_exchange_is_not_missed(
     for name in names(20):
         assert await reserve(waiter) == []
         await push(driver, name)
-        assert await waiter.wait(Q, 60)
+        assert await waiter._database.wait(Q, 60)
         assert await drain(waiter) == [name]

@@ -20,8 +20,7 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "enqueue": lambda driver: driver.enqueue(Q, [NewJob("x", b"")]),
     "exchange": lambda driver: driver.exchange(Q, ME, want=5, nonce=1),
     "settle": lambda driver: driver.exchange(Q, ME),
-    "wait": lambda driver: driver.wait(Q, 5),
-    "wake": lambda driver: driver.wake(Q),
+    "listen": lambda driver: driver.listen(Q, ME, seconds=5, want=1, nonce=2),
     "renew": lambda driver: driver.renew(Q, [ME], 30),
     "held": lambda driver: driver.held(Q, ME),
     "retire": lambda driver: driver.retire(Q, "other"),
@@ -101,7 +100,7 @@ async def test_a_client_goes_on_by_itself_when_the_back_end_is_back(
         return True
 
     await until(answers)
-    await driver.wait(Q, 0)
+    await driver.listen("other", ME, seconds=0, want=1, nonce=1)
     await push(driver, "c")
     assert await drain(driver) == ["a", "b", "c"]
 

@@ -137,6 +137,7 @@ async def test_ten_thousand_jobs_survive_random_kills(
 
     def kill() -> None:
         pids = [worker["pid"] for worker in running.workers() if worker["pid"]]
+        pids = [pid for pid in pids if pid not in killed]  # its death may not be known yet
         if pids:
             victim = chance.choice(pids)
             with contextlib.suppress(ProcessLookupError):  # it died since status was asked

@@ -149,6 +149,7 @@ async def test_one_that_swallows_every_cancellation_overruns(shop):
     async with shop.open(timeout=0.05, max_tries=1, concurrency=10) as worker:
         await until(lambda: worker._overrunning, "the overrun")
         assert seen.count("cancelled") > 3
+        await until(lambda: not worker._exchanger.unanswered, "the end of its listening")
         await shop.push(Quick())
         exchanges = len(shop.driver.exchanges)
         count = seen.count("cancelled")

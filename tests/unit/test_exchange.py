@@ -19,6 +19,7 @@ state = SimpleNamespace()
 def fresh():
     seen.clear()
     state.go = asyncio.Event()
+    state.go_too = asyncio.Event()
 
 
 class Quick(Job):
@@ -36,6 +37,14 @@ class Waits(Job):
         await state.go.wait()
 
 
+class WaitsToo(Job):
+    name = "test.x_waits_too"
+
+    async def handle(self) -> None:
+        seen.append(self.job_id)
+        await state.go_too.wait()
+
+
 async def test_one_exchange_settles_what_ended_and_reserves_what_fits(shop):
     await shop.push(*[Quick() for _ in range(100)])
     await shop.clear(concurrency=10)
@@ -43,29 +52,31 @@ async def test_one_exchange_settles_what_ended_and_reserves_what_fits(shop):
     settled = [settlements for _, settlements, _, _ in shop.driver.exchanges]
     assert sum(settled) == 100
     assert len(shop.driver.exchanges) <= 15  # ten each, and none for a single job
-    assert {want for _, _, want, _ in shop.driver.exchanges} <= {10, 0}
+    wants = {want for _, _, want, _ in shop.driver.exchanges}
+    assert wants <= {10, 0, 1}  # the last one asks what its listen may have reserved
 
 
 async def test_what_ends_during_an_exchange_goes_with_the_next(shop):
-    await shop.push(Waits(), Waits())
-    async with shop.open(sleep=3600):
-        await until(lambda: len(seen) == 2, "both runs")
+    await shop.push(Waits(), Waits(), WaitsToo())
+    async with shop.open(sleep=3600, polling=True):
+        await until(lambda: len(seen) == 3, "the runs")
         shop.driver.gate.clear()
         before = len(shop.driver.exchanges)
-        await shop.push(Quick())  # wakes it
+        state.go_too.set()
         await until(lambda: len(shop.driver.exchanges) == before + 1, "the exchange")
         state.go.set()
         await asyncio.sleep(0.05)
         assert len(shop.driver.exchanges) == before + 1  # one in flight
         shop.driver.gate.set()
         await until(lambda: shop.board.settled == 3, "all settlements")
-    assert [call[1] for call in shop.driver.exchanges[before:]] in ([0, 2, 1], [0, 3], [0, 2, 1, 0])
+        assert [call[1] for call in shop.driver.exchanges[before:]] == [1, 2]
 
 
-async def test_nonces_rise_with_each_exchange(shop):
+async def test_nonces_rise_with_each_call_that_reserves(shop):
     await shop.push(*[Quick() for _ in range(30)])
     await shop.clear(concurrency=3)
-    nonces = [nonce for nonce, _, _, _ in shop.driver.exchanges]
+    assert all(bool(nonce) == bool(want) for nonce, _, want, _ in shop.driver.exchanges)
+    nonces = [nonce for nonce, _, _, _ in shop.driver.exchanges if nonce]
     assert nonces == list(range(1, len(nonces) + 1))
 
 
@@ -168,6 +179,7 @@ async def test_a_retired_owner_ends_and_lets_go_of_everything(shop):
     [job_id, _] = await shop.push(Waits(), Quick())
     async with shop.open(sleep=3600) as worker:
         await until(lambda: len(seen) == 2, "the runs")
+        await until(lambda: shop.board.settled == 1, "the settlement of the quick one")
         [held] = await shop.driver.retire(QUEUE, worker.spec.owner)
         await shop.driver.exchange(
             QUEUE, worker.spec.owner, [Release(held.id, held.fence, Charge.LOST)]
@@ -183,7 +195,7 @@ async def test_a_retired_owner_ends_and_lets_go_of_everything(shop):
 
 async def test_a_worker_whose_lease_is_gone_finds_out_by_renewing(shop):
     async with shop.open(sleep=3600) as worker:
-        await until(lambda: shop.driver.waits, "the worker to be idle")
+        await until(lambda: shop.driver.listens, "the worker to be idle")
         await shop.driver.retire(QUEUE, worker.spec.owner)
         await worker._renew()
         assert await worker.over == 0
@@ -196,7 +208,7 @@ async def test_a_worker_whose_lease_is_gone_finds_out_by_renewing(shop):
 async def test_a_push_wakes_an_idle_worker(shop):
     async with shop.open(sleep=3600):
         for number in range(1, 6):
-            await until(lambda: shop.driver.waits, "the worker to be idle")
+            await until(lambda: shop.driver.listens, "the worker to be idle")
             await shop.push(Quick())
             await until(lambda n=number: len(seen) == n, "the job")
 
@@ -226,7 +238,7 @@ async def test_polling_waits_for_no_push(shop):
         await until(lambda: len(shop.driver.exchanges) > 2, "some polls")
         await shop.push(Quick())
         await until(lambda: seen, "the job")
-    assert shop.driver.waits == 0
+    assert shop.driver.listens == []
 
 
 @pytest.mark.parametrize("polling", [True, False])
@@ -235,43 +247,108 @@ async def test_a_sleep_of_zero_does_not_spin(shop, polling):
         await until(lambda: observed(worker, "event_loop_lag_seconds") > 20, "twenty sweeps")
         sweeps = observed(worker, "event_loop_lag_seconds")
         assert len(shop.driver.exchanges) <= 1.5 * sweeps
-        assert shop.driver.waits <= 1.5 * sweeps
+        assert len(shop.driver.listens) <= 1.5 * sweeps
 
 
 async def test_an_idle_worker_asks_once_per_sleep(shop):
     async with shop.open(sleep=3600) as worker:
         await until(lambda: observed(worker, "event_loop_lag_seconds") > 10, "ten sweeps")
-    assert len(shop.driver.exchanges) == 1
-    assert shop.driver.waits == 1
+        assert len(shop.driver.exchanges) == 1
+        assert len(shop.driver.listens) == 1
 
 
-async def test_a_full_worker_waits_for_no_push_and_passes_a_wake_up_on(shop):
+async def test_a_full_worker_listens_to_no_push(shop):
     async with shop.open(sleep=3600, concurrency=1):
-        await until(lambda: shop.driver.waits, "the worker to be idle")
+        await until(lambda: shop.driver.listens, "the worker to be idle")
         await shop.push(Waits())
         await until(lambda: seen, "the run")
-        second = asyncio.ensure_future(shop.driver.wait(QUEUE, 60))
-        await shop.push(Quick())  # nobody but the second waits
-        assert await second
+        [job_id] = await shop.push(Quick())
+        second = await shop.driver.listen(QUEUE, "second", seconds=60, want=1, nonce=1)
+        assert [job.id for job in second.jobs] == [job_id]
+        assert len(shop.driver.listens) == 2
+
+
+async def test_beside_a_listen_exchanges_settle_only_and_leave_it_alone(shop):
+    await shop.push(Waits(), WaitsToo())
+    async with shop.open(sleep=3600, concurrency=10) as worker:
+        await until(lambda: len(seen) == 2 and worker._listener.pending, "it to listen")
+        listening, before = len(shop.driver.listens), len(shop.driver.exchanges)
         state.go.set()
-        await until(lambda: len(seen) == 2, "the second job")
+        await until(lambda: shop.board.settled == 1, "the settlement")
+        assert shop.driver.exchanges[before:] == [(0, 1, 0, Lane.NORMAL)]
+        assert len(shop.driver.listens) == listening
+        state.go_too.set()
+        [job_id] = await shop.push(Quick())
+        await until(lambda: job_id in seen, "the job that it heard of")
+
+
+async def test_beside_jobs_that_run_it_listens_for_one(shop):
+    """One of them may block the loop, and what is reserved then waits for it."""
+    async with shop.open(sleep=3600, concurrency=10) as worker:
+        await until(lambda: shop.driver.listens, "the worker to be idle")
+        await shop.push(Waits())
+        await until(lambda: seen and worker._listener.pending, "it to listen beside the run")
+        assert [want for _, want, _ in shop.driver.listens] == [10, 1]
+        await shop.push(*[Quick() for _ in range(20)])
+        await until(lambda: len(seen) == 21, "all jobs")
+
+
+async def test_a_listen_whose_answer_is_lost_is_asked_again_by_its_nonce(shop):
+    async with shop.open(sleep=3600) as worker:
+        await until(lambda: shop.driver.listens, "the worker to be idle")
+        shop.driver.lose_answers = 2
+        ids = await shop.push(Quick(), Quick(), Quick())
+        await until(lambda: len(seen) == 3, "the jobs")
+        [(nonce, _, _)] = shop.driver.listens[:1]
+        assert [call[0] for call in shop.driver.exchanges[1:4]] == [nonce] * 3
+    assert sorted(seen) == sorted(ids)
+    assert counted(worker, "stale_acks_total") == 0
+
+
+async def test_what_a_listen_reserved_for_a_worker_that_leaves_is_handed_back(shop):
+    async with shop.open(sleep=3600) as worker:
+        await until(lambda: shop.driver.listens, "the worker to be idle")
+        shop.driver.gate.clear()
+        ids = await shop.push(Quick(), Quick())
+        await until_async(lambda: reserved(shop, 2), "the reservation")
+        worker.life.terminate()
+        await asyncio.sleep(0)
+        shop.driver.gate.set()
+        assert await worker.over == 0
+    assert seen == []
+    for job_id in ids:
+        info = await shop.driver.find(job_id)
+        assert info.counts == Counts()
+        assert info.ready_at
+
+
+async def reserved(shop: Shop, count: int) -> bool:
+    return (await shop.stats()).reserved == count
+
+
+async def test_an_idle_worker_leaves_at_once_while_its_backend_is_away(shop):
+    async with shop.open(sleep=3600, shutdown_grace=3600) as worker:
+        await until(lambda: shop.driver.listens, "the worker to be idle")
+        shop.driver.down = True
+        worker.life.terminate()
+        assert await worker.over == 0
 
 
 @pytest.mark.parametrize("error", [DriverUnavailable("the line is cut"), OSError("no more files")])
 async def test_waiting_that_fails_leaves_polling_and_is_tried_again(shop, error):
-    async def fails(queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
-        shop.driver.waits += 1
+    async def fails(*_: object, nonce: int, want: int, lane: Lane, **__: object) -> None:
+        shop.driver.listens.append((nonce, want, lane))
         raise error
 
-    works, shop.driver.wait = shop.driver.wait, fails
+    works, shop.driver.listen = shop.driver.listen, fails
     with structlog.testing.capture_logs() as lines:
         async with shop.open(sleep=0.05) as worker:
             await shop.push(Quick())
             await until(lambda: seen, "the job")
             await until(lambda: observed(worker, "event_loop_lag_seconds") > 10, "ten sweeps")
-            assert 1 < shop.driver.waits <= 1.5 * observed(worker, "event_loop_lag_seconds")
-            shop.driver.wait = works
-            await until(lambda: shop.driver.waits > 12, "it to wait again")
+            assert 1 < len(shop.driver.listens) <= 1.5 * observed(worker, "event_loop_lag_seconds")
+            shop.driver.listen = works
+            await until(lambda: len(shop.driver.listens) > 12, "it to wait again")
     said = [line for line in lines if line["event"] == "listener.failed"]
     assert len(said) == isinstance(error, OSError)
 

@@ -30,6 +30,7 @@ from queued.errors import (
     UnknownJob,
 )
 from queued.jobs import payload, registry
+from queued.jobs.codec import Codec
 from queued.jobs.job import Job
 
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -845,3 +846,149 @@ def test_a_class_of_the_script_that_runs_is_refused(tmp_path: Path) -> None:
 
     assert "app.Named" in ended.stdout
     assert "Here is defined in the script being run, where no worker finds it" in ended.stderr
+
+
+# Where a schema is exact, what is written is not read back. It must accept what it would have.
+
+
+class Exact(Job):
+    text: str
+    number: int
+    share: float
+    flag: bool
+    nothing: None
+    maybe: str | None
+    kind: Literal["a", 1, True] | None
+    tags: list[str]
+    table: list[list[int] | None]
+    small: Annotated[int, pydantic.Field(ge=0, lt=10)]
+    short: Annotated[str, pydantic.Field(max_length=3, pattern="^[a-z]*$")]
+    few: Annotated[list[float], pydantic.Field(max_length=2)]
+
+    async def handle(self) -> None: ...
+
+
+class Text(str):
+    """Equal to nothing, so that a comparison with what was read back fails."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    __hash__ = str.__hash__
+
+
+class Whole(int):
+    pass
+
+
+class Shade(enum.StrEnum):
+    A = "a"
+
+
+class Level(enum.IntEnum):
+    ONE = 1
+
+
+SAID = st.text(st.characters(exclude_categories=()), max_size=5)  # lone surrogates too
+ATOMS = st.one_of(
+    SAID,
+    SAID.map(Text),
+    st.integers(),
+    st.integers(-10, 10).map(Whole),
+    st.integers(4_280, 4_310).map(lambda digits: 10**digits),
+    st.floats(),
+    st.floats(-10, 10),
+    st.sampled_from([True, False, None, Shade.A, Level.ONE, "a", 1, b"a", b"\xff", Decimal(1), {}]),
+)
+VALUES = st.one_of(
+    ATOMS,
+    st.lists(ATOMS, max_size=3),
+    st.lists(st.one_of(ATOMS, st.lists(st.integers(), max_size=3)), max_size=3),
+    st.lists(ATOMS, max_size=3).map(tuple),
+    st.sets(st.integers(), max_size=2),
+)
+FITTING: dict[str, Any] = {
+    "text": "t", "number": 1, "share": 0.5, "flag": True, "nothing": None, "maybe": None,
+    "kind": "a", "tags": [], "table": [], "small": 1, "short": "a", "few": [],
+}  # fmt: skip
+
+
+by_schema, by_reading = Codec(Exact), Codec(Exact)
+by_reading._exact = False
+
+
+def dumped(codec: Codec, values: dict[str, Any]) -> bytes | str:
+    try:
+        return codec.dump(Exact(**{**FITTING, **values}))
+    except InvalidJob as error:
+        return str(error)
+
+
+@settings(RELAXED, max_examples=400)
+@given(st.dictionaries(st.sampled_from(sorted(FITTING)), VALUES, min_size=1, max_size=3))
+def test_an_exact_schema_accepts_what_would_be_read_back_the_same(values: dict[str, Any]) -> None:
+    assert by_schema._exact
+    assert dumped(by_schema, values) == dumped(by_reading, values)
+
+
+@settings(RELAXED, max_examples=100)
+@given(st.one_of(st.integers(), st.floats(allow_nan=False), SAID, st.lists(st.floats())))
+def test_fitting_values_of_an_exact_schema_come_back(value: Any) -> None:
+    field = {int: "number", float: "share", str: "text"}.get(type(value), "few")
+    values = {**FITTING, field: value[:2] if isinstance(value, list) else value}
+    written = dumped(by_schema, values)
+    if isinstance(written, bytes):
+        assert repr(vars(by_schema.load(written))) == repr(values)
+
+
+def test_an_integer_that_cannot_be_read_is_refused() -> None:
+    assert "when read back" in dumped(by_schema, {"number": 10**4_305})  # type: ignore[operator]
+
+
+def shout(text: str) -> str:
+    return text.upper()
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        dict[str, int],  # a lone surrogate in a key would be another character
+        tuple[int, str],
+        set[int],
+        str | int,
+        Any,
+        Colour,
+        Literal[Colour.RED],
+        Decimal,
+        bytes,
+        Point,
+        list[Address],
+        Annotated[str, pydantic.AfterValidator(shout)],
+        Annotated[str, pydantic.PlainSerializer(shout)],
+        Annotated[str, pydantic.Field(alias="other")],
+        Annotated[str, pydantic.StringConstraints(strip_whitespace=True)],
+        Annotated[str, pydantic.Field(strict=True)],
+        list[Annotated[int, pydantic.AfterValidator(abs)]],
+    ],
+)
+def test_any_other_schema_is_read_back(annotation: Any) -> None:
+    class Other(Job):
+        __annotations__ = {"value": annotation}
+
+        async def handle(self) -> None: ...
+
+    assert not payload.prepare(Other)._exact
+
+
+def test_a_job_with_a_validate_or_without_annotations_is_read_back() -> None:
+    class Checked(Job):
+        text: str
+
+        def validate(self) -> None: ...
+
+        async def handle(self) -> None: ...
+
+    assert not payload.prepare(Checked)._exact
+    assert not payload.prepare(Bare)._exact

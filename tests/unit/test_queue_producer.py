@@ -704,13 +704,12 @@ async def test_a_stored_payload_is_what_the_driver_was_given(memory: Queue) -> N
 
 
 def test_batches_are_bounded_in_number_and_in_bytes() -> None:
-    small = [NewJob(str(number), b"x") for number in range(2 * MAX_BATCH + 1)]
-    assert [len(batch) for batch in batches(small, lambda job: job)] == [MAX_BATCH, MAX_BATCH, 1]
-    large = [NewJob(str(number), b"x" * (BATCH_BYTES // 2)) for number in range(3)]
-    assert [[job.id for job in batch] for batch in batches(large, lambda job: job)] == [
-        ["0", "1"],
-        ["2"],
-    ]
+    many = range(2 * MAX_BATCH + 1)
+    assert [len(batch) for batch in batches(many, [1] * len(many))] == [MAX_BATCH, MAX_BATCH, 1]
+    half = BATCH_BYTES // 2
+    assert list(batches("abc", [half, half, half])) == ["ab", "c"]
+    assert list(batches("abc", [half, half + 1, half])) == ["a", "b", "c"]
+    assert list(batches("abc", [BATCH_BYTES + 1, 1, 1])) == ["a", "bc"]
 
 
 async def test_a_bulk_of_large_jobs_arrives_whole_and_in_order(queue: Queue) -> None:

@@ -88,7 +88,7 @@ async def test_told_to_end_it_finishes_what_runs_and_starts_no_more(shop):
 
 async def test_an_idle_worker_ends_at_once(shop):
     async with shop.open(sleep=3600) as worker:
-        await until(lambda: shop.driver.waits, "the worker to be idle")
+        await until(lambda: shop.driver.listens, "the worker to be idle")
         worker.life.terminate()
         assert await worker.over == 0
 

@@ -20,6 +20,7 @@ from queued.jobs.job import Job
 from queued.jobs.payload import encode
 
 QUEUE = "tests"
+INSTALL = "aaaaaaaa"
 PATIENCE = 60.0
 """Seconds that a condition may take on a loaded machine; what fails here hangs."""
 
@@ -42,8 +43,8 @@ class Backend(MemoryDriver):
         super().__init__("memory://")
         self.exchanges: list[tuple[int, int, int, Lane]] = []
         """(nonce, settlements, want, lane) of each call of a worker."""
-        self.waits = 0
-        self.wakes = 0
+        self.listens: list[tuple[int, int, Lane]] = []
+        """(nonce, want, lane) of each listen; one that gets to reserve is an exchange, too."""
         self.claims = 0
         self.down = False
         """No call gets through."""
@@ -68,7 +69,7 @@ class Backend(MemoryDriver):
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
     ) -> Exchange:
-        if nonce:  # a worker's, and not the test's own
+        if owner.startswith(INSTALL):  # and not the test's own
             self.exchanges.append((nonce, len(settlements), want, lane))
         self.check()
         answer = await super().exchange(
@@ -81,14 +82,22 @@ class Backend(MemoryDriver):
             raise DriverUnavailable("the test has lost the answer")
         return answer
 
-    async def wait(self, queue: str, timeout: float) -> bool:  # noqa: ASYNC109 - as in Driver
-        self.waits += 1
+    async def listen(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        seconds: float,
+        want: int,
+        nonce: int,
+        lease: float = 30.0,
+        lane: Lane = Lane.NORMAL,
+    ) -> Exchange:
+        self.listens.append((nonce, want, lane))
         self.check()
-        return await super().wait(queue, timeout)
-
-    async def wake(self, queue: str) -> None:
-        self.wakes += 1
-        await super().wake(queue)
+        return await super().listen(
+            queue, owner, seconds=seconds, want=want, nonce=nonce, lease=lease, lane=lane
+        )
 
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         self.claims += 1
@@ -137,7 +146,7 @@ class Shop:
         number = next(_numbers)
         return WorkerSpec(
             **{
-                "owner": str(OwnerName("aaaaaaaa", "bbbbbbbb", QUEUE, 1, number)),
+                "owner": str(OwnerName(INSTALL, "bbbbbbbb", QUEUE, 1, number)),
                 "pool": QUEUE,
                 "index": 1,
                 "generation": number,

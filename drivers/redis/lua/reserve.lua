@@ -66,9 +66,16 @@ local function is_retired()
   return expires and tonumber(expires) < 0
 end
 
+local function ring_if_ready()
+  if redis.call('EXISTS', ready) == 1 then
+    ring()
+  end
+end
+
 local due, taken = earliest(), {}
 if want > 0 then
   if is_retired() then
+    ring_if_ready() -- it may have listened, and heard
     return 'retired'
   end
   if due and due <= now then
@@ -77,9 +84,7 @@ if want > 0 then
   end
   taken = batch()
 end
-if redis.call('EXISTS', ready) == 1 then
-  ring()
-end
+ring_if_ready()
 
 return {
   due and math.max(due - now, 0) or -1,
