@@ -252,6 +252,10 @@ class Worker:
 
     async def _idle(self) -> None:
         """Wait until something happens: a run ends, a push, an order, or it is time to look."""
+        if self._exchanger.to_do or self._hook_has_ended:
+            self._sleeper.wake()  # it came with what was just heard: one wake-up told of both
+            await self._sleeper.sleep()
+            return
         if not self._wanted()[0]:
             await self._sleeper.sleep()
             return

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
-from queued.drivers.base import Charge, Counts, Lane, Release
+from queued.daemon.worker.exchange import Answer
+from queued.drivers.base import Charge, Counts, Exchange, Lane, Release
 from queued.errors import DriverUnavailable
 from queued.jobs.job import Job
 from tests.unit.working import QUEUE, Shop, counted, observed, until, until_async
@@ -280,6 +281,18 @@ async def test_beside_a_listen_exchanges_settle_only_and_leave_it_alone(shop):
         state.go_too.set()
         [job_id] = await shop.push(Quick())
         await until(lambda: job_id in seen, "the job that it heard of")
+
+
+async def test_a_run_that_ends_with_an_empty_answer_is_settled_at_once(shop):
+    """One wake-up tells of both: whoever sees to the answer alone sleeps for an hour then."""
+    await shop.push(Waits())
+    async with shop.open(sleep=3600, concurrency=10) as worker:
+        await until(lambda: seen and worker._listener.pending, "it to listen beside the run")
+        worker._listener.stop()
+        worker._exchanger.answered = worker._exchanger.nonce
+        worker._listener._answer = Answer(Exchange([], []), 1, Lane.NORMAL, [], frozenset())
+        state.go.set()
+        await until(lambda: shop.board.settled == 1, "the settlement")
 
 
 async def test_beside_jobs_that_run_it_listens_for_one(shop):
