@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -51,7 +52,7 @@ class Server:
     def start(self) -> Self:
         """Start and wait for the first PONG.
 
-        :raises RuntimeError: it ended (a port taken meanwhile, a wrong argument); with its log.
+        :raises RuntimeError: it ended (a wrong argument); with its log.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [*self.command, "--port", str(self.port), "--dir", str(self.folder)]
@@ -117,18 +118,28 @@ class Server:
             self.process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_claims: list[socket.socket] = []
+
+
+def free_port(ports: range = range(10_000, 32_000)) -> int:
+    """Return a free port of the loopback that no other test of this machine gets meanwhile.
+
+    The claim is a name that ends with this process. Ports above 32,000 are given out by the kernel,
+    to any connection: one of those could be taken before the server binds it, or while it is down.
+    """
+    for port in random.Random().sample(ports, len(ports)):  # a test may have set the seed
+        claim = socket.socket(socket.AF_UNIX)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            claim.bind(f"\0queued-test-port-{port}")
+            probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
+            return port
+        claim.close()
+    raise RuntimeError(f"none of {ports} is free")
 
 
 def _start(program: str, folder: Path, args: tuple[str, ...]) -> Server:
     command = [program, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *args]
-    for _ in range(4):  # the free port may be taken before the server binds it
-        with contextlib.suppress(RuntimeError):
-            return Server(command, folder, free_port()).start()
     return Server(command, folder, free_port()).start()
 
 

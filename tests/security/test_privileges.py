@@ -76,24 +76,11 @@ class Dropping(Daemon):
 
 @pytest.fixture
 def daemon(folder: Path) -> Iterator[Dropping]:
-    made = Dropping(folder, CONFIG.format(port=privileged_port()), jobs=JOBS, HOME="/root")
+    port = free_port(range(600, 1_024))  # only root may bind these
+    made = Dropping(folder, CONFIG.format(port=port), jobs=JOBS, HOME="/root")
     made.config.chmod(0o644)
     yield made
     made.clean_up()
-
-
-def privileged_port() -> int:
-    """Return a free port that only root may bind."""
-    import socket
-
-    for port in range(1023, 600, -1):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    return free_port()
 
 
 def fields(pid: int) -> dict[str, list[str]]:
