@@ -21,6 +21,7 @@ from queued.drivers.states import MAX_BATCH, SUSPECT_FROM, Charge, Lane, State
 
 __all__ = [
     "ID_PATTERN",
+    "LOOK_AHEAD",
     "MAX_BATCH",
     "NO_COUNTS",
     "QUEUE_PATTERN",
@@ -43,6 +44,8 @@ __all__ = [
     "State",
 ]
 
+LOOK_AHEAD = 100_000
+"""Ready jobs among which one is looked for: it takes a back-end a few milliseconds."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
@@ -344,6 +347,12 @@ class Driver(Protocol):
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         """Look a job up, in one queue or in all."""
+
+    async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
+        """Return how many ready jobs stand before a ready job in its lane.
+
+        None: it is not among the first ``limit`` of them, which are all that is looked at.
+        """
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
         """Remove a waiting job. Return the state it was found in; only ready and scheduled go."""

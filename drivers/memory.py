@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from queued.drivers.base import (
+    LOOK_AHEAD,
     MAX_BATCH,
     NO_COUNTS,
     Exchange,
@@ -195,6 +196,15 @@ class MemoryDriver:
                 if job := self._queue(name).jobs.get(job_id):
                     return job.info(name)
             return None
+
+    async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
+        with self._store.lock:
+            source = self._queue(queue)
+            job = source.jobs.get(job_id)
+            if job is None or job.state is not State.READY:
+                return None
+            place = source.ready[job.lane].index(job)
+            return place if place < limit else None
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
         with self._store.lock:

@@ -9,6 +9,7 @@ from typing import Any
 from redis.exceptions import NoScriptError
 
 from queued.drivers.base import (
+    LOOK_AHEAD,
     MAX_BATCH,
     Exchange,
     FailedJob,
@@ -188,6 +189,10 @@ class RedisDriver:
             if values:
                 return job_info(job_id, name, values)
         return None
+
+    async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
+        place: int | None = await self._call("ahead", queue, pack_id(job_id), limit)
+        return place
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
         found = await self._call("cancel", queue, pack_id(job_id))

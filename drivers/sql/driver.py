@@ -9,6 +9,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from queued.drivers.base import (
+    LOOK_AHEAD,
     MAX_BATCH,
     Exchange,
     FailedJob,
@@ -124,6 +125,9 @@ class SqlDriver:
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         return await self._database.read(operators.find, job_id, queue)
+
+    async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
+        return await self._database.read(operators.ahead, queue, job_id, limit)
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
         return await self._database.write(operators.cancel, queue, job_id)

@@ -69,6 +69,19 @@ STATS = Statement(
 _named = jobs.c.id == parameter("id", String)
 FIND = Statement(select_infos.where(_named).order_by(jobs.c.queue).limit(_one))
 FIND_IN_QUEUE = Statement(select_infos.where(_named, _here))
+PLACE = Statement(select(jobs.c.lane, jobs.c.rank).where(_named, _here, in_state(State.READY)))
+_before = (
+    select(_one)
+    .where(
+        _here,
+        in_state(State.READY),
+        jobs.c.lane == parameter("lane"),
+        jobs.c.rank < parameter("rank"),
+    )
+    .limit(parameter("limit"))
+    .subquery("before")
+)
+AHEAD = Statement(select(func.count()).select_from(_before))
 WHERE = Statement(select(jobs.c.seq, jobs.c.state).where(_named, _here))
 
 
@@ -120,6 +133,15 @@ def find(session: Session, job_id: str, queue: str | None) -> JobInfo | None:
     else:
         row = session.row(FIND_IN_QUEUE, id=job_id, queue=queue)
     return None if row is None else info(row)
+
+
+def ahead(session: Session, queue: str, job_id: str, limit: int) -> int | None:
+    place = session.row(PLACE, id=job_id, queue=queue)
+    if place is None:
+        return None
+    lane, rank = place
+    before: int = session.value(AHEAD, queue=queue, lane=lane, rank=rank, limit=limit)
+    return before if before < limit else None
 
 
 def cancel(session: Session, queue: str, job_id: str) -> State | None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from queued.drivers.base import Driver, JobInfo, NewJob, QueueStats, State
+from queued.drivers.base import Charge, Driver, JobInfo, NewJob, QueueStats, State
 from tests.contract.conftest import MakeDriver
 from tests.contract.steps import (
     ME,
@@ -192,6 +192,30 @@ async def test_find_in_each_state(driver: Driver) -> None:
     assert found["failed"].failed is not None
     assert found["failed"].failed.record == b"why failed"
     assert [job.failed for job in found.values() if job.failed] == [found["failed"].failed]
+
+
+async def test_how_many_are_ahead_of_a_ready_job(driver: Driver) -> None:
+    await push(driver, "scheduled", delay=60)
+    await failed_job(driver, "failed")
+    await hold(driver, "reserved")
+    held = await hold(driver, "released")
+    await push(driver, *names(3), "last")
+    await push(driver, "elsewhere", queue="other")
+    assert [await driver.ahead(Q, one) for one in (*names(3), "last")] == [0, 1, 2, 3]
+    assert await driver.ahead(Q, "last", limit=4) == 3
+    assert await driver.ahead(Q, "last", limit=3) is None
+    for one in ("scheduled", "failed", "reserved", "released", "elsewhere", "nothing"):
+        assert await driver.ahead(Q, one) is None
+    await settle(driver, release(held))
+    assert await driver.ahead(Q, "released") == 0
+    assert await driver.ahead(Q, "last") == 4
+
+
+async def test_suspects_are_ahead_of_suspects_only(driver: Driver) -> None:
+    await push(driver, "a", "b", "plain")
+    held = await reserve(driver, 2)
+    await settle(driver, *(retry(one, charge=Charge.CRASH) for one in held))
+    assert [await driver.ahead(Q, one) for one in ("a", "b", "plain")] == [0, 1, 0]
 
 
 async def test_find_nothing(driver: Driver) -> None:

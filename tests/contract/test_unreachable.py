@@ -32,6 +32,7 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "stats": lambda driver: driver.stats([Q]),
     "find": lambda driver: driver.find("x"),
     "find in a queue": lambda driver: driver.find("x", Q),
+    "ahead": lambda driver: driver.ahead(Q, "x"),
     "cancel": lambda driver: driver.cancel(Q, "x"),
     "purge": lambda driver: driver.purge(Q),
     "failed": lambda driver: driver.failed(Q),
