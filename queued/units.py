@@ -75,6 +75,23 @@ def format_duration(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def format_latency(seconds: float) -> str:
+    """Return ``seconds`` for people, without digits that nobody reads: ``12ms``, ``3.4s``."""
+    return format_duration(round(seconds, 1 if seconds >= 1 else 3))
+
+
+def format_rate(per_second: float) -> str:
+    """Return a rate for people; what is more than nothing never looks like nothing."""
+    if 0 < per_second < 1:
+        return f"{max(per_second, 0.01):.2f}"
+    return f"{per_second:.1f}" if per_second < 1_000 else f"{per_second:.0f}"  # noqa: PLR2004
+
+
+def format_ratio(ratio: float) -> str:
+    """Return a ratio as per cent; what is more than nothing never looks like nothing."""
+    return "<1%" if 0 < ratio < 0.01 else f"{ratio:.0%}"  # noqa: PLR2004
+
+
 def format_size(size: int) -> str:
     """Return ``size`` bytes for people: ``512 B``, ``64 KiB``, ``1.5 MiB``."""
     amount = float(size)

@@ -1,15 +1,28 @@
-"""What the page at ``/`` shows: plain values, handed over by whoever serves it."""
+"""What people see of a daemon, and what is not well with it: plain values.
+
+The page at ``/`` shows them, and so do ``queued status`` and ``queued top``; the page gets them in
+the monitor, the commands out of the master's answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from queued.drivers.base import QueueStats
 from queued.units import format_duration
 
 STALE = 10.0
 """Seconds after which values that come every second are called old."""
+WELL = "the back-end answers, every pool runs, and no job waits beyond max_wait"
+"""What it means that there is no problem."""
+AS_PLANNED = frozenset({"max_jobs", "max_time", "max_memory", "drained", "empty"})
+"""Reasons for which workers end without anybody having to look."""
+FAILURE_RATIO = 0.05
+"""Of the runs of the last five minutes; more is a warning."""
+ENOUGH_ATTEMPTS = 20
+"""Fewer runs say nothing of a ratio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +43,44 @@ class PoolView:
     exits: Mapping[str, int]
     """How often its workers ended, by reason."""
 
+    @property
+    def short(self) -> bool:
+        """Whether workers are missing."""
+        return self.running < self.desired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lately:
+    """What a queue did in the last minutes."""
+
+    rate: float
+    """Jobs that were done or failed for good, per second, in the last minute."""
+    attempts: int
+    """Runs that ended in the last five minutes; the rest is about these."""
+    failures: int
+    """Those that neither succeeded nor were handed back."""
+    failure_ratio: float | None
+    """0 to 1; None: nothing ran."""
+    wait_p95: float | None
+    """Seconds from ready to the start of a run, for 95 of 100; None: nothing started."""
+    run_p95: float | None
+    """Seconds that a run took, for 95 of 100; None: nothing ended."""
+
+    @classmethod
+    def of(cls, windows: Mapping[str, Mapping[str, Any]] | None) -> Self | None:
+        """Take the monitor's windows of a queue; None: it has not told of them."""
+        if not windows or not {"1m", "5m"} <= windows.keys():
+            return None
+        minute, minutes = windows["1m"], windows["5m"]
+        return cls(
+            rate=minute["finished_per_second"],
+            attempts=minutes["attempts"],
+            failures=minutes["failures"],
+            failure_ratio=minutes["failure_ratio"],
+            wait_p95=minutes["wait_p95"],
+            run_p95=minutes["run_p95"],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueView:
@@ -40,6 +91,8 @@ class QueueView:
     """None: not sampled yet."""
     max_wait: float | None = None
     """The objective in seconds for the oldest ready job; None: no objective."""
+    lately: Lately | None = None
+    """None: not known yet."""
 
     @property
     def oldest(self) -> float | None:
@@ -52,6 +105,14 @@ class QueueView:
     def late(self) -> bool:
         """Whether the oldest job has waited for longer than it should."""
         return self.max_wait is not None and (self.oldest or 0.0) > self.max_wait
+
+    @property
+    def failing(self) -> bool:
+        """Whether more runs fail than somebody should hear of."""
+        lately = self.lately
+        return lately is not None and (
+            lately.attempts >= ENOUGH_ATTEMPTS and (lately.failure_ratio or 0.0) > FAILURE_RATIO
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +141,22 @@ class Overview:
     def sample_stale(self) -> bool:
         return self.sample_age is not None and (self.sample_age > STALE or not self.backend_up)
 
+    def unready(self) -> Iterator[str]:
+        """Yield why jobs cannot run, a sentence each."""
+        if not self.backend_up:
+            yield f"backend unreachable since {self.backend_since:.0f} s"
+        if self.fleet_age is None:
+            yield "the master has not told of its pools yet"
+        for pool in self.pools:
+            if pool.desired > 0 and not pool.running:
+                yield f"pool {pool.name}: no worker running ({pool.state})"
+
     def warnings(self) -> Iterator[str]:
         """Yield what somebody should look at though the daemon is ready, a sentence each."""
         if self.fleet_stale:
             yield "the master is silent: the pools are shown as they last were"
-        if self.sample_stale:
-            yield "the queues are shown as they last were"
+        if self.sample_stale and self.sample_age is not None:
+            yield f"the queues were last seen {format_duration(int(self.sample_age))} ago"
         for pool in self.pools:
             if pool.state in {"backoff", "fatal"} and pool.running:
                 short = f"{pool.running} of {pool.desired} workers running"
@@ -94,5 +165,8 @@ class Overview:
             if queue.late and queue.oldest and queue.max_wait:
                 waited, objective = map(format_duration, (round(queue.oldest, 1), queue.max_wait))
                 yield f"queue {queue.name}: a job has waited {waited}, max_wait is {objective}"
+            if queue.failing and queue.lately:
+                failed = f"{queue.lately.failures} of {queue.lately.attempts} runs failed"
+                yield f"queue {queue.name}: {failed} in the last minutes"
         if not self.config_ok:
             yield "the last reload of queue.yaml failed: the configuration before it runs"

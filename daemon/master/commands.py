@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from queued.daemon.master.control import Request
 from queued.daemon.master.report import pool_status, worker_status
+from queued.daemon.spec import QueueSpec
 from queued.environment import redact
 from queued.version import __version__
 
@@ -89,6 +90,7 @@ class Commands:
         monitors = [worker_status(child, now) for child in force.monitors.children]
         return {
             "pid": os.getpid(),
+            "install": force.plan.monitor.install,
             "version": __version__,
             "state": "stopping" if master.stopping else "running" if master.up else "starting",
             "quiet": force.quiet,
@@ -101,7 +103,13 @@ class Commands:
             "sampled_at": force.sample.get("at"),
             "queues": force.sample.get("queues", {}),
             "pools": {
-                name: pool_status(pool, force.exits.get(name, {}), force.crashes.get(name), now)
+                name: pool_status(
+                    pool,
+                    force.exits.get(name, {}),
+                    force.crashes.get(name),
+                    _max_wait(force.plan.monitor.queues.get(name)),
+                    now,
+                )
                 for name, pool in force.pools.items()
             },
             "monitor": monitors[-1] if monitors else None,
@@ -110,3 +118,8 @@ class Commands:
             "reloads": force.briefing.reloads,
             "unsettled": len(force.briefing.graves),
         }
+
+
+def _max_wait(queue: QueueSpec | None) -> float | None:
+    """Return a queue's objective; a pool that only empties is in queue.yaml no more."""
+    return queue.max_wait if queue else None

@@ -83,15 +83,25 @@ def _concurrency(child: Child) -> int:
 
 
 def pool_status(
-    pool: Pool, exits: Mapping[str, int], crash: Mapping[str, Any] | None, now: float
+    pool: Pool,
+    exits: Mapping[str, int],
+    crash: Mapping[str, Any] | None,
+    max_wait: float | None,
+    now: float,
 ) -> dict[str, Any]:
-    """Return what ``queued status`` shows of a pool."""
+    """Return what ``queued status`` shows of a pool.
+
+    :param max_wait: the objective in seconds for the oldest ready job; None: no objective.
+    """
     blueprint = pool.blueprint
     return {
         "state": pool.state,
         "desired": pool.desired,
         "concurrency": blueprint.concurrency if isinstance(blueprint, WorkerSpec) else None,
         "busy": sum(child.board.busy for child in pool.living if child.board is not None),
+        "max_wait": max_wait,
+        "sleep": blueprint.sleep if isinstance(blueprint, WorkerSpec) else None,
+        "polling": isinstance(blueprint, WorkerSpec) and blueprint.polling,
         "rss": sum(child.rss for child in pool.living),
         "exits": dict(exits),
         "last_crash": crash,
@@ -104,6 +114,7 @@ def worker_status(child: Child, now: float) -> dict[str, Any]:
     alive = child.living
     status: dict[str, Any] = {
         "name": child.name,
+        "owner": child.owner,
         "index": child.index,
         "pid": child.pid if alive else None,
         "state": child.state.value,
@@ -122,7 +133,12 @@ def worker_status(child: Child, now: float) -> dict[str, Any]:
             "busy": len(slots),
             "settled": child.board.settled,
             "jobs": [
-                {"id": slot.job_id, "job": slot.job, "seconds": round(now - slot.started, 1)}
+                {
+                    "id": slot.job_id,
+                    "job": slot.job,
+                    "seconds": round(max(0.0, now - slot.started), 1),
+                    "timeout": round(slot.deadline - slot.started, 1) if slot.deadline else None,
+                }
                 for slot in slots
                 if slot.state is SlotState.RUNNING
             ],

@@ -79,10 +79,3 @@ class Fleet:
         """Yield [labels, value] of one counter or gauge, from each that counted it, to be added."""
         for part in (self._totals, *self._children.values(), self.own):
             yield from part.get(kind, {}).get(name, ())
-
-    def idle_pools(self) -> Iterable[tuple[str, str]]:
-        """Yield the pools that should run and have no worker that could take a job, with why."""
-        for name, pool in self.pools.items():
-            workers = pool["workers"]
-            if pool["desired"] > 0 and not any(workers.get(state, 0) for state in RUNNING):
-                yield name, pool["state"]

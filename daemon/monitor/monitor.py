@@ -272,16 +272,9 @@ class Monitor:
 
     def _overview(self) -> Overview:
         sample, reach = self._collector.sample, self._janitor.reach
-        return overview(self._spec.url, self._fleet, sample, reach, self._max_waits)
+        return overview(
+            self._spec.url, self._fleet, sample, reach, max_waits=self._max_waits, recent={}
+        )
 
     def _unready(self) -> list[str]:
-        reasons = []
-        reach = self._janitor.reach
-        if not reach.up:
-            reasons.append(f"backend unreachable since {reach.since:.0f} s")
-        if not self._fleet.known:
-            reasons.append("the master has not told of its pools yet")
-        reasons += [
-            f"pool {name}: no worker running ({state})" for name, state in self._fleet.idle_pools()
-        ]
-        return reasons
+        return list(self._overview().unready())

@@ -5,17 +5,27 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 from queued.daemon.monitor.collector import Sample
 from queued.daemon.monitor.fleet import RUNNING, Fleet
 from queued.daemon.reach import Reach
-from queued.web.overview import Overview, PoolView, QueueView
+from queued.web.overview import Lately, Overview, PoolView, QueueView
 
 
 def overview(
-    url: str, fleet: Fleet, sample: Sample, reach: Reach, max_waits: Mapping[str, float]
+    url: str,
+    fleet: Fleet,
+    sample: Sample,
+    reach: Reach,
+    *,
+    max_waits: Mapping[str, float],
+    recent: Mapping[str, Mapping[str, Any]],
 ) -> Overview:
-    """Return what is known now. Of the back-end's ``url`` only the scheme: the rest is secret."""
+    """Return what is known now. Of the back-end's ``url`` only the scheme: the rest is secret.
+
+    :param recent: what each queue did lately, by queue and window.
+    """
     return Overview(
         backend=url.partition(":")[0],
         backend_up=reach.up,
@@ -25,7 +35,12 @@ def overview(
         config_ok=fleet.config_ok,
         pools=_pools(fleet),
         queues=[
-            QueueView(name=name, stats=sample.queues.get(name), max_wait=max_waits.get(name))
+            QueueView(
+                name=name,
+                stats=sample.queues.get(name),
+                max_wait=max_waits.get(name),
+                lately=Lately.of(recent.get(name)),
+            )
             for name in dict.fromkeys((*fleet.pools, *sample.queues))
         ],
     )

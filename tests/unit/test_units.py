@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.units import format_duration, format_size, parse_duration, parse_size
+from queued.units import (
+    format_duration,
+    format_latency,
+    format_rate,
+    format_ratio,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +146,27 @@ def test_sizes_for_people(size: int, text: str) -> None:
 @given(st.integers(0, 10**9))
 def test_a_duration_for_people_is_a_duration(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0"), (0.001, "0.01"), (0.016, "0.02"), (3.14, "3.1"), (123.4, "123.4"),
+     (4321.6, "4322")],
+)  # fmt: skip
+def test_rates(value: float, text: str) -> None:
+    assert format_rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0%"), (0.004, "<1%"), (0.25, "25%"), (1.0, "100%")]
+)
+def test_ratios(value: float, text: str) -> None:
+    assert format_ratio(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0s"), (0.01234, "12ms"), (3.456, "3.5s"), (59.96, "1m"), (125.0, "2m 5s")],
+)
+def test_latencies(value: float, text: str) -> None:
+    assert format_latency(value) == text

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -28,6 +29,7 @@ class Site:
         self.reach = Reach("memory", self.metrics)
         self.max_waits: dict[str, float] = {}
         self.collector = FleetCollector(self.fleet, self.reach, self.max_waits)
+        self.recent: dict[str, Any] = {}
         self.reasons: list[str] = []
         self.stop = asyncio.Event()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -43,7 +45,14 @@ class Site:
 
     def _overview(self) -> Overview:
         url = "redis://ada:s3cret@db.example:6379/0"
-        return overview(url, self.fleet, self.collector.sample, self.reach, self.max_waits)
+        return overview(
+            url,
+            self.fleet,
+            self.collector.sample,
+            self.reach,
+            max_waits=self.max_waits,
+            recent=self.recent,
+        )
 
     @property
     def url(self) -> str:

@@ -54,6 +54,27 @@ def tell(site: Site, *exits: tuple[str, str, int], **pools: dict[str, Any]) -> N
     )
 
 
+def lately(
+    rate: float,
+    *,
+    attempts: int = 0,
+    failures: int = 0,
+    failure_ratio: float | None = None,
+    wait: float | None = None,
+    run: float | None = None,
+) -> dict[str, Any]:
+    """Return what the monitor tells of a queue's last minutes."""
+    one = {
+        "finished_per_second": rate,
+        "attempts": attempts,
+        "failures": failures,
+        "failure_ratio": failure_ratio,
+        "wait_p95": wait,
+        "run_p95": run,
+    }
+    return {"1m": one, "5m": one}
+
+
 def populate(site: Site) -> None:
     """Have two pools, one of them with trouble, and a back-end that answers."""
     tell(
@@ -73,6 +94,10 @@ def populate(site: Site) -> None:
     }
     site.collector.sample = Sample(time.time(), queues)
     site.max_waits.update(emails=60.0, reports=60.0)
+    site.recent.update(
+        emails=lately(1.5, attempts=40, failures=10, failure_ratio=0.25, wait=2.5, run=0.012),
+        reports=lately(0.0),
+    )
 
 
 class _Cells(HTMLParser):
@@ -112,11 +137,11 @@ async def test_it_shows_pools_and_queues() -> None:
         table = rows(answer.text)
         assert table["emails"] == [
             ["backoff", "1/2", "0/40", "3 MiB", "crash\xa03, max_jobs\xa01\u202f200"],
-            ["12\u202f345", "4", "5", "6", "2", "late1m 5s of 1m"],
+            ["12\u202f345", "4", "5", "6", "2", "late1m 5s of 1m", "1.5", "2.5s", "12ms", "25%"],
         ]
         assert table["reports"] == [
             ["running", "2/2", "7/40", "3 MiB", DASH],
-            ["1", "0", "0", "0", "0", "4s of 1m"],
+            ["1", "0", "0", "0", "0", "4s of 1m", "0.0", DASH, DASH, DASH],
         ]
         assert __version__ in answer.text
         assert "memory" in answer.text
@@ -153,6 +178,7 @@ async def test_the_first_line_says_how_it_is() -> None:
         populate(site)
         tell(site, emails=pool(idle=2), reports=pool(idle=2))
         site.max_waits.clear()
+        site.recent.clear()
         assert "Healthy" in await verdict()
 
         populate(site)
@@ -160,6 +186,7 @@ async def test_the_first_line_says_how_it_is() -> None:
         assert "Ready, with warnings" in said
         assert "pool emails: 1 of 2 workers running (backoff)" in said
         assert "queue emails: a job has waited 1m 5s, max_wait is 1m" in said
+        assert "queue emails: 10 of 40 runs failed in the last minutes" in said
         assert "queue reports" not in said
 
         site.fleet.config_ok = False
@@ -181,7 +208,7 @@ async def test_what_is_old_is_shown_as_old() -> None:
         assert 'class="queues stale"' in page
         assert "stale: seen 45s ago" in page
         assert 'class="pools stale"' not in page
-        assert "the queues are shown as they last were" in page
+        assert "the queues were last seen 45s ago" in page
 
         site.fleet.heard_at -= 3_600
         page = (await client.get("/")).text
@@ -207,7 +234,7 @@ async def test_it_shows_what_is_not_known_yet() -> None:
         tell(site, emails=pool("starting", starting=1))
         assert rows((await client.get("/")).text)["emails"] == [
             ["starting", "0/2", "0/40", "3 MiB", DASH],
-            [DASH] * 6,
+            [DASH] * 10,
         ]
 
 
