@@ -44,8 +44,16 @@ _UNSAFE = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\u
 
 def print_json(value: Any) -> None:
     """Print a value for programs, one document; a terminal is safe from it, too."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    click.echo(_UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    click.echo(_safe(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+
+
+def json_line(value: Any) -> str:
+    """Return a value for programs that read lines."""
+    return _safe(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _safe(text: str) -> str:
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def console() -> Console:
@@ -65,23 +73,40 @@ def print_table(
 ) -> None:
     """Print rows under their columns; no cell is cut or folded, so that an id can be copied.
 
+    Where the terminal is too narrow, the columns stand closer.
+
     :param right: the columns that are aligned as numbers are.
     :param below: where the terminal is too narrow, the last column stands beneath its row.
     """
     out = console()
-    header = [_text(name, "bold") for name in columns]
+    header = [coloured(name, "bold") for name in columns]
     cells = [header, *([styled(value) for value in row] for row in rows)]
-    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
-    apart = below and sum(widths) + 2 * len(widths) - 2 > out.width
+    widths = widths_of(cells)
+    narrow = sum(widths) + 2 * len(widths) - 2 > out.width
     for row in cells:
-        last = row.pop() if apart else None
-        for cell, name, width in zip(row, columns, widths, strict=False):
-            cell.align("right" if name in right else "left", width)
-        line = _text("  ").join(row)
-        line.rstrip()
+        last = row.pop() if below and narrow else None
+        line = aligned(row, widths, [name in right for name in columns], gap=1 if narrow else 2)
         out.print(line, soft_wrap=True)
         if last is not None and row is not header:
-            out.print(_text("    "), last, sep="", soft_wrap=True)
+            out.print(coloured("    "), last, sep="", soft_wrap=True)
+
+
+def widths_of(rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Return how wide each column is."""
+    return [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+
+
+def aligned(row: Sequence[Text], widths: Sequence[int], right: Sequence[bool], *, gap: int) -> Text:
+    """Return a row as a line.
+
+    :param right: for each column, whether it is aligned as numbers are.
+    :param gap: spaces between the columns.
+    """
+    for cell, width, is_right in zip(row, widths, right, strict=False):
+        cell.align("right" if is_right else "left", width)
+    line = coloured(" " * gap).join(row)
+    line.rstrip()
+    return line
 
 
 def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
@@ -90,21 +115,23 @@ def print_fields(fields: Iterable[tuple[str, Any]]) -> None:
     width = max((len(name) for name, _ in known), default=0)
     out = console()
     for name, value in known:
-        out.print(_text(f"{name:<{width}}  ", "bold"), styled(value), sep="", soft_wrap=True)
+        out.print(coloured(f"{name:<{width}}  ", "bold"), styled(value), sep="", soft_wrap=True)
 
 
 def styled(value: Any) -> Text:
     """Return a value as text, safe to print, coloured if it is the name of a state."""
-    from queued.jobs.text import one_line  # noqa: PLC0415 - see console
-
-    text = one_line(str(value), 10_000)
-    return _text(text, _STYLES.get(text, ""))
-
-
-def _text(text: str, style: str = "") -> Text:
     from rich.text import Text  # noqa: PLC0415 - see console
 
-    return Text(text, style=style)
+    return value if isinstance(value, Text) else coloured(str(value), _STYLES.get(str(value), ""))
+
+
+def coloured(text: str, style: str = "") -> Text:
+    """Return text in a style of rich's, safe to print."""
+    from rich.text import Text  # noqa: PLC0415 - see console
+
+    from queued.jobs.text import one_line  # noqa: PLC0415
+
+    return Text(one_line(text, 10_000), style=style)
 
 
 def moment(timestamp: float | None) -> str | None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 from tests.process.harness import QUEUED, Daemon, until
+from tests.process.screens import ON_TERMINAL
 
 JOBS = "from queued import Job\n"
 
@@ -18,13 +19,6 @@ connection: sqlite:///queued.db
 imports: [work]
 http: {listen: "127.0.0.1:0"}
 queues: {default: {}}
-"""
-
-ON_TERMINAL = """
-import fcntl, os, sys, termios
-os.setsid()
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execv(sys.argv[1], sys.argv[1:])
 """
 
 

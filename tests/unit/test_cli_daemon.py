@@ -26,6 +26,16 @@ STATS = {
     "failed_last_hour": 1,
     "oldest_ready_age_seconds": 125.0,
 }
+RECENT = {
+    "seconds": 60.0,
+    "attempts": 48,
+    "outcomes": {"succeeded": 36, "retried": 12},
+    "failures": 12,
+    "failure_ratio": 0.25,
+    "finished_per_second": 0.6,
+    "wait_p95": 4.0,
+    "run_p95": 0.125,
+}
 STATUS: dict[str, Any] = {
     "pid": 4711,
     "version": "0.1.0",
@@ -39,11 +49,14 @@ STATUS: dict[str, Any] = {
     "driver_up": True,
     "sampled_at": None,
     "queues": {"emails": STATS},
+    "recent": {"emails": {"1m": RECENT | {"finished_per_second": 1.5}, "5m": RECENT}},
+    "monitor": {"state": "running"},
     "pools": {
         "emails": {
             "state": "backoff",
             "desired": 2,
             "busy": 3,
+            "max_wait": 60.0,
             "rss": 120 << 20,
             "exits": {"max_jobs": 4, "signal": 2},
             "last_crash": {
@@ -56,7 +69,7 @@ STATUS: dict[str, Any] = {
                     "rss": 60 << 20, "slots": 10, "settled": 1_234, "solo": False,
                     "jobs": [
                         {"id": "1", "job": "app.jobs.SendEmail", "seconds": 0.5},
-                        {"id": "2", "job": "app.jobs.Digest", "seconds": 12.3},
+                        {"id": "2", "job": "app.jobs.Digest", "seconds": 12.3, "timeout": 15.0},
                     ],
                 },
                 {
@@ -148,54 +161,136 @@ def test_a_socket_that_nobody_listens_on(app: Application, master: Callable[...,
     app("status").refused(Exit.NOT_RUNNING)
 
 
+def rows(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
 def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -> None:
     master(status=STATUS)
     answer = app("status")
     assert answer.code == Exit.OK
     lines = [line.rstrip() for line in answer.out.splitlines()]
-    assert len(lines) < 25
+    assert len(lines) < 30
     assert lines[:5] == [
+        "ready, with warnings:",
+        "  pool emails: 1 of 2 workers running (backoff)",
+        "  queue emails: a job has waited 2m 5s, max_wait is 1m",
+        "  queue emails: 12 of 48 runs failed in the last minutes",
+        (
+            "  the last reload failed, and the configuration before it runs:"
+            " queue.yaml:3: queues.a.sleep: \\x1b[31mx"
+        ),
+    ]
+    assert lines[6:11] == [
         "daemon    running for 1h 1m, pid 4711, version 0.1.0",
         "config    /srv/app/queue.yaml",
         "back-end  redis://:***@h:6379/0 (QUEUE_CONNECTION), reachable",
         "http      http://127.0.0.1:9470/metrics",
         "change    restart: importing",
     ]
-    rows = [" ".join(line.split()) for line in lines]
-    assert "pool state workers busy memory exits" in rows
-    assert "emails backoff 1/2 3/10 120 MiB 6 (signal 2, max_jobs 4)" in rows
-    assert "parked stopped 0/0 0/0 0 B 0" in rows
-    assert "worker pid up memory settled runs" in rows
-    assert "emails/1 4712 1m 1s 60 MiB 1234 Digest for 12.3s, and 1 more" in rows
-    assert "emails/solo 4713 0s 60 MiB 0 starting" in rows
-    assert "emails 12 3 2 1 1 2m 5s" in rows
-    assert "parked - - - - - -" in rows
+    seen = rows(answer.out)
+    assert "pool state workers busy memory restarts" in seen
+    assert "emails backoff 1/2 3/10 120 MiB 6 (signal 2, max_jobs 4)" in seen
+    assert "parked stopped 0/0 0/0 0 B 0" in seen
+    titles = "queue ready sched reserved failed oldest rate/s wait p95 run p95 fail%"
+    assert titles in seen
+    assert "emails 12 3 2 1 2m 5s 1.5 4s 125ms 25%" in seen
+    assert "parked - - - - - - - - -" in seen
+    assert "running now worker pid for id" in seen
+    assert seen.index("Digest emails/1 4712 12.3s of 15s 2") == (
+        seen.index("SendEmail emails/1 4712 500ms 1") - 1
+    )
     crash = next(line for line in lines if line.startswith("emails/2 crashed "))
     assert crash.endswith(" ago: SIGKILL, killed by the kernel for memory; peak memory 512 MiB")
     assert "emails/2 crashed; it starts again in 2.5 s" in lines
     assert any(line.startswith("emails/3 has crashed too often") for line in lines)
-    assert "jobs of 1 dead worker wait to be taken back" in lines
-    assert lines[-1].endswith("queues.a.sleep: \\x1b[31mx")
+    assert lines[-1] == "jobs of 1 dead worker wait to be taken back"
 
 
-def test_status_of_a_daemon_that_sees_no_back_end(
+def test_the_workers_where_somebody_asks_for_them(
     app: Application, master: Callable[..., Master]
 ) -> None:
-    unseen = {"driver_up": None, "queues": {}, "http": None, "quiet": True, "unsettled": 0}
-    server = master(status={**STATUS, **unseen})
-    out = app("status").out
-    assert "not asked yet" in out
-    assert "http      off" in out
-    assert "quiet: no jobs are started" in out
-    server.answers["status"] = {**STATUS, "driver_up": False, "sampled_at": time.time() - 100}
-    out = app("status").out
-    assert "not reachable" in out
-    assert "the queues were last seen 1m 40s ago" in out
+    master(status=STATUS)
+    assert "settled" not in app("status").out
+    seen = rows(app("status", "--workers").out)
+    assert "worker pid state up memory settled running" in seen
+    assert "emails/1 4712 running 1m 1s 60 MiB 1234 2" in seen
+    assert "emails/solo 4713 starting 0s 60 MiB 0 0" in seen
+
+
+def test_status_of_more_jobs_than_fit(app: Application, master: Callable[..., Master]) -> None:
+    worker = STATUS["pools"]["emails"]["workers"][0]
+    jobs = [{"id": f"j{n}", "job": "a.B", "seconds": float(n), "timeout": None} for n in range(50)]
+    pool = STATUS["pools"]["emails"] | {"workers": [worker | {"jobs": jobs}]}
+    master(status=STATUS | {"pools": {"emails": pool}})
+    lines = app("status").out.splitlines()
+    assert len(lines) < 35
+    assert [line.split()[-1] for line in lines if line.startswith("B ")] == [
+        f"j{n}" for n in range(49, 41, -1)
+    ]
+    assert "and 42 more; --json has them all" in lines
+
+
+HEALTHY: dict[str, Any] = STATUS | {
+    "pools": {"emails": {
+        "state": "running", "desired": 1, "busy": 0, "rss": 60 << 20, "exits": {},
+        "workers": STATUS["pools"]["emails"]["workers"][:1],
+    }},
+    "monitor": {"state": "running"}, "last_reload": None, "unsettled": 0, "change": None,
+    "recent": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "headline", "problem"),
+    [
+        ({}, "healthy", ""),
+        ({"driver_up": None, "http": None}, "not ready", "the back-end has not answered yet"),
+        ({"driver_up": False}, "not ready", "backend unreachable since "),
+        ({"sampled_at": 1.0}, "ready, with warnings", "the queues were last seen "),
+        ({"quiet": True}, "not ready", "the daemon is quiet"),
+        ({"state": "starting"}, "not ready", "the daemon is starting"),
+        ({"state": "stopping"}, "not ready", "the daemon is stopping"),
+        ({"monitor": None}, "ready, with warnings", "the monitor is not running (gone)"),
+        ({"pools": {"emails": HEALTHY["pools"]["emails"] | {"workers": [], "state": "fatal"}}},
+         "not ready", "pool emails: no worker running (fatal)"),
+    ],
+)  # fmt: skip
+def test_the_health_in_a_word_and_what_is_wrong(
+    app: Application,
+    master: Callable[..., Master],
+    change: dict[str, Any],
+    headline: str,
+    problem: str,
+) -> None:
+    master(status=HEALTHY | change)
+    first, *others = app("status").out.splitlines()
+    assert first.partition(":")[0] == headline
+    problems = [line.strip() for line in others[: others.index("")]]
+    health = app("status", "--json").json["health"]
+    assert health == {
+        "healthy": headline == "healthy",
+        "ready": headline != "not ready",
+        "problems": problems,
+    }
+    assert problem in "".join(problems)
+    assert bool(problem) == bool(problems)
 
 
 def test_status_as_json(app: Application, master: Callable[..., Master]) -> None:
     master(status=STATUS)
-    assert app("status", "--json").json == STATUS
+    answer = app("status", "--json").json
+    assert set(answer.pop("health")) == {"healthy", "ready", "problems"}
+    assert answer == STATUS
+
+
+def test_status_of_an_older_daemon(app: Application, master: Callable[..., Master]) -> None:
+    """The commands are updated first: what a daemon does not tell is not shown."""
+    older = {key: value for key, value in HEALTHY.items() if key != "recent"}
+    master(status=older)
+    answer = app("status")
+    assert answer.code == Exit.OK
+    assert "emails 12 3 2 1 2m 5s - - - -" in rows(answer.out)
 
 
 def test_reload_says_what_changed(app: Application, master: Callable[..., Master]) -> None:
