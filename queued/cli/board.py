@@ -8,8 +8,9 @@ that matter least go first.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 from queued.cli import columns
@@ -97,14 +98,21 @@ def _health(reading: Reading, width: int, away: str) -> list[Text]:
     if away:
         text = f"{away}, waiting for it; this is how it was at {_clock(reading.now)}"
         return [coloured(text, "bold red")]
-    headline = coloured(reading.headline, STYLES[reading.headline])
     clock = _clock(reading.now)
-    headline.pad_right(max(1, width - headline.cell_len - len(clock)))
-    shown = reading.problems
-    if len(shown) > PROBLEMS:
-        rest = len(shown) - PROBLEMS + 1
-        shown = [*shown[: PROBLEMS - 1], f"and {rest} more; queued status has them all"]
-    return [headline.append(clock, "dim"), *(coloured(f"  {one}") for one in shown)]
+    between = " " * max(1, width - len(reading.headline) - len(clock))
+    headline = coloured("").append(reading.headline, STYLES[reading.headline])
+    return [headline.append(between + clock, "dim"), *_told(reading)]
+
+
+def _told(reading: Reading) -> Iterator[Text]:
+    """Yield the problems; where they leave room, what is worth knowing beside them."""
+    problems = reading.problems
+    if len(problems) > PROBLEMS:
+        rest = len(problems) - PROBLEMS + 1
+        problems = [*problems[: PROBLEMS - 1], f"and {rest} more; queued status has them all"]
+    yield from (coloured(f"  {one}") for one in problems)
+    notes = islice(reading.notes(), PROBLEMS - len(problems))
+    yield from (coloured(f"  {one}", "dim") for one in notes)
 
 
 def _clock(at: float) -> str:
