@@ -27,8 +27,10 @@ HINTS = """
 
   Try next, in another terminal, in this folder:
 
-    .venv/bin/queued status                pools, workers and queues on one screen
-    kill -9 PID                            of a worker that status shows; then look here
+    .venv/bin/queued status                is all well, and what runs
+    .venv/bin/queued top                   the same, while you watch
+    .venv/bin/queued why low-priority      what the jobs of a queue wait for
+    kill -9 PID                            of one from status --workers; then look here
     .venv/bin/queued failed list           the sensor that is unplugged
     .venv/bin/queued failed retry --all    gives it another chance
     .venv/bin/queued dispatch examples.weather.jobs.MonthlyReport

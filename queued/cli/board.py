@@ -81,7 +81,7 @@ def board(reading: Reading, view: View, away: str, width: int, height: int) -> G
     top = [*_health(reading, width, away), _whole(reading), coloured("")]
     rows = columns.arranged(columns.rows_of(reading), view.sort, reverse=view.reverse)
     room = max(0, height - len(top) - 1)  # the last line has the keys
-    jobs = _jobs(reading.runs, width)
+    jobs = _jobs(reading.runs[:height], width)  # of thousands the rest is not even looked at
     queues = _queues(rows, view, width, max(3, room - min(len(jobs), JOBS + 2)))
     lines = [*top, *queues, *jobs[: max(0, room - len(queues))]][: height - 1]
     lines += [coloured("")] * (height - 1 - len(lines))

@@ -52,7 +52,9 @@ class Terminal:
         self._screen = Live(console=console, screen=True, auto_refresh=False)
         self._keyboard = sys.stdin.fileno() if sys.stdin.isatty() else None
         self._cooked: list[Any] | None = None
-        self._awake, self._wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._awake, self._wakeup = os.pipe()
+        for end in (self._awake, self._wakeup):
+            os.set_blocking(end, False)
         self._old_wakeup = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         self._handlers = {number: signal.signal(number, _noted) for number in SIGNALS}
 

@@ -68,7 +68,7 @@ def top(interval: float, sort: str, config: Path, *, once: bool, as_json: bool) 
     fail%     runs that failed, of those of the last 5 minutes
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
     interval = max(SHORTEST, interval)
-    answer = request(config, "status", timeout=PATIENCE)  # a wrong -c is told at once
+    answer = request(config, "status")  # a wrong -c is told at once
     if as_json:
         _print_lines(config, answer, interval, once=once)
     elif once or not sys.stdout.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:

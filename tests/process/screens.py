@@ -105,8 +105,14 @@ class Screen:
         normal = text.rfind("\x1b[?1049l") > text.rfind("\x1b[?1049h")
         return shown and normal and termios.tcgetattr(self._ours) == self.modes
 
+    def hang_up(self) -> None:
+        """Close the window."""
+        os.close(self._ours)
+        self._ours = -1
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE)
-        os.close(self._ours)
+        if self._ours >= 0:
+            os.close(self._ours)

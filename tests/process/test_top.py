@@ -185,6 +185,13 @@ def test_ctrl_z_gives_the_terminal_back_for_a_while(top: Top) -> None:
     assert screen.is_given_back()
 
 
+def test_a_terminal_that_is_closed_ends_it(top: Top) -> None:
+    screen = top()
+    screen.until(lambda text: "q quit" in text, "the first picture")
+    screen.hang_up()
+    until(lambda: screen.process.poll() is not None, "its end")
+
+
 def test_where_there_is_no_terminal_it_prints_once(running: Daemon) -> None:
     said = running.run("top")
     assert said.stdout.startswith("healthy: ")
