@@ -91,6 +91,8 @@ class QueueView:
     """None: not sampled yet."""
     max_wait: float | None = None
     """The objective in seconds for the oldest ready job; None: no objective."""
+    max_failure_rate: float | None = None
+    """The objective for the share of runs that fail, 0 to 1; None: ``FAILURE_RATIO``."""
     lately: Lately | None = None
     """None: not known yet."""
 
@@ -110,8 +112,9 @@ class QueueView:
     def failing(self) -> bool:
         """Whether more runs fail than somebody should hear of."""
         lately = self.lately
+        limit = FAILURE_RATIO if self.max_failure_rate is None else self.max_failure_rate
         return lately is not None and (
-            lately.attempts >= ENOUGH_ATTEMPTS and (lately.failure_ratio or 0.0) > FAILURE_RATIO
+            lately.attempts >= ENOUGH_ATTEMPTS and (lately.failure_ratio or 0.0) > limit
         )
 
 

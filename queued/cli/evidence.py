@@ -139,7 +139,9 @@ class Evidence:
 
     @property
     def elsewhere(self) -> int:
-        """How many living owners of the queue are none of this daemon's."""
+        """How many living owners of the queue are none of this daemon's; 0 if that is not known."""
+        if self.daemon.error:
+            return 0
         return sum(
             left > 0 and not self.daemon.has_owner(owner)
             for owner, left in self.stored.owners.items()

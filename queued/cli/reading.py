@@ -113,6 +113,7 @@ def _overview(status: Mapping[str, Any], now: float) -> Overview:
                 name=name,
                 stats=_stats(queues.get(name)),
                 max_wait=pools.get(name, {}).get("max_wait"),
+                max_failure_rate=pools.get(name, {}).get("max_failure_rate"),
                 lately=Lately.of(recent.get(name)),
             )
             for name in {**pools, **queues}

@@ -175,7 +175,7 @@ def its_turn(seen: Evidence) -> Reason | None:
     if ahead is None:
         if seen.stored.stats.ready <= LOOK_AHEAD:
             return None  # it has been taken meanwhile
-        return Reason("its_turn", f"more than {LOOK_AHEAD} jobs are before it")
+        return Reason("its_turn", f"more than {LOOK_AHEAD:,} jobs are before it")
     if not ahead:
         return Reason("its_turn", "it is the next", facts={"ahead": 0})
     are = "job is" if ahead == 1 else "jobs are"
@@ -188,11 +188,12 @@ def its_turn(seen: Evidence) -> Reason | None:
 
 
 def served_elsewhere(seen: Evidence) -> Reason | None:
-    if not seen.elsewhere:
+    if not seen.elsewhere or not seen.waits:
         return None
     workers = plural(seen.elsewhere, "worker")
     verb = "serves" if seen.elsewhere == 1 else "serve"
-    text = f"{workers} of other daemons, or of queued work, {verb} it"
+    just_now = ", or of one that ended just now," if seen.daemon.absent else ""
+    text = f"{workers} of other daemons, or of queued work{just_now or ','} {verb} it"
     return Reason("served_elsewhere", text, facts={"workers": seen.elsewhere})
 
 
@@ -252,8 +253,7 @@ def of_job(seen: Evidence) -> list[Reason]:
         case State.RESERVED:
             return [_held(seen)]
         case State.SCHEDULED:
-            due = info.due_at or 0.0
-            return [_scheduled(seen), *(holds(seen) if due <= seen.now else ())]
+            return [_scheduled(seen), *holds(seen)]
     return holds(seen)
 
 

@@ -219,6 +219,8 @@ def test_no_daemon_runs(ready: Callable[..., Daemon]) -> None:
     answer = why(waits, job)
     assert codes(answer) == ["daemon_not_running", "its_turn"]
     assert "start it with: queued start -c queue.yaml" in answer["reasons"][0]["text"]
+    later = push(waits, "Slow", "--delay", "1h")
+    assert codes(why(waits, later)) == ["scheduled", "daemon_not_running"]
     alien = push(waits, "Slow", "--queue", "elsewhere")
     assert codes(why(waits, alien)) == ["daemon_not_running", "no_pool", "its_turn"]
 
