@@ -102,6 +102,7 @@ class Commands:
             "driver_up": force.sample.get("driver_up"),
             "sampled_at": force.sample.get("at"),
             "queues": force.sample.get("queues", {}),
+            "recent": force.sample.get("recent", {}),
             "pools": {
                 name: pool_status(
                     pool,

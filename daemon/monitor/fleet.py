@@ -41,6 +41,8 @@ class Fleet:
         """What the monitor itself has counted, as sent."""
         self._totals: Snapshot = {}
         self._children: dict[str, Snapshot] = {}
+        self._awaited: set[str] | None = None
+        """The owners of the first fleet that have not told of their counts; None: no fleet yet."""
 
     def hear(self, frame: Frame) -> None:
         """Take in a frame of the master; one that tells nothing of the fleet is ignored."""
@@ -50,9 +52,14 @@ class Fleet:
                 self.owners = frame["owners"]
                 self.pools = frame["pools"]
                 self._totals = frame["totals"]
-                self._forget_all_but({*frame.get("monitors", ()), *chain(*self.owners.values())})
+                owners = set(chain(*self.owners.values()))
+                self._forget_all_but({*frame.get("monitors", ()), *owners})
+                if self._awaited is None:
+                    self._awaited = owners - self._children.keys()
+                self._awaited &= owners
                 self.config_ok = frame.get("config_ok", True)
             case "snapshot":
+                self._has_told(frame["child"])
                 try:
                     self._children[frame["child"]] = sound(frame["data"])
                 except (ValueError, TypeError, LookupError, AttributeError) as error:
@@ -60,7 +67,20 @@ class Fleet:
                     log.warning("snapshot.broken", child=frame["child"], error=repr(error))
             case "exited":  # its last snapshot is in the totals: both change in one step
                 self._children.pop(frame["child"], None)
+                self._has_told(frame["child"])
                 self._totals = frame["totals"]
+
+    def _has_told(self, child: str) -> None:
+        if self._awaited:
+            self._awaited.discard(child)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody who lived when this monitor came has told of its counts.
+
+        Before, the sum rises by what a worker has counted in its whole life when it is heard.
+        """
+        return self._awaited is not None and not self._awaited
 
     def _forget_all_but(self, living: set[str]) -> None:
         """Count nobody twice whose ``exited`` did not get through: the totals have it."""
