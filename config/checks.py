@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from queued.config.problems import KeyPath, Problem, show
 from queued.config.schema import Config, QueueConfig
@@ -40,6 +41,9 @@ def warnings(config: Config, given: Config) -> Iterator[Problem]:
     http = config.http
     if http and http.token is not None and len(http.token) < SHORT_TOKEN:
         yield Problem(("http", "token"), f"is shorter than {SHORT_TOKEN} characters: easy to guess")
+    if config.webhook is not None and _is_in_clear(config.webhook.url):
+        message = "http:// to another machine: everybody on the way can read it; use https://"
+        yield Problem(("webhook",), message)
     if config.user is not None and not _exists(config.user.partition(":")[0]):
         yield Problem(("user",), "there is no such user on this machine: nothing will start")
     if not config.imports:
@@ -78,6 +82,11 @@ def _exists(user: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _is_in_clear(url: str | None) -> bool:
+    parts = urlsplit(url or "")
+    return parts.scheme == "http" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}
 
 
 def _queues(config: Config) -> Iterator[tuple[KeyPath, QueueConfig]]:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
-from queued.config.schema import Config, Http, Log, QueueConfig
+from queued.config.schema import Config, Http, Log, QueueConfig, Webhook
 from queued.config.types import Exponential
 
 _OTHER_NAMES = {
@@ -36,6 +36,12 @@ _OTHER_NAMES = {
     "logging": "log",
     "username": "user",
     "uid": "user",
+    "alerts": "webhook",
+    "notify": "webhook",
+    "notifications": "webhook",
+    "slack": "webhook",
+    "failure_rate": "max_failure_rate",
+    "error_rate": "max_failure_rate",
 }
 """What other systems call a key of ours."""
 
@@ -64,7 +70,7 @@ _BOOLEAN_HINTS = {
     "no": "; write false",
     "off": "; write false",
 }
-_SECRET = re.compile(r"connection|token|env")
+_SECRET = re.compile(r"connection|token|env|url|secret")
 
 
 def problems_of(error: ValidationError) -> list[Problem]:
@@ -140,6 +146,7 @@ def _model_at(path: KeyPath) -> type[BaseModel]:
     models: dict[Any, type[BaseModel]] = {
         "http": Http,
         "log": Log,
+        "webhook": Webhook,
         "defaults": QueueConfig,
         "queues": QueueConfig,
     }
@@ -178,6 +185,8 @@ def _mapping_hint(path: KeyPath) -> str:
             return '; write {listen: "127.0.0.1:9470"}, or false for none'
         case ("log",):
             return "; write {level: info}"
+        case ("webhook",):
+            return '; write {url: "https://..."}'
         case ("queues", _) | ("defaults",):
             return "; write {processes: 1}"
     return ""

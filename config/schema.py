@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from queued.config import endpoint
 from queued.config.document import Expanded
 from queued.config.types import (
     Backoff,
@@ -19,6 +20,7 @@ from queued.config.types import (
     Flag,
     OptionalCount,
     OptionalDuration,
+    OptionalShare,
     OptionalSize,
     Text,
     Timeout,
@@ -140,6 +142,31 @@ class Log(_Section):
     )
 
 
+class Webhook(_Section):
+    """Where alerts are posted: once when an episode begins, once when it is over."""
+
+    url: Annotated[Text, AfterValidator(endpoint.check_url)] | None = Field(
+        default=None, repr=False, description="http:// or https://; empty: nothing is posted."
+    )
+    url_file: Text | None = Field(
+        default=None, description="A file that holds the URL, from this file's folder on."
+    )
+    secret: Annotated[Text, AfterValidator(endpoint.check_secret)] | None = Field(
+        default=None,
+        repr=False,
+        description="Signs each message: whsec_ and 24 to 64 random bytes in base64.",
+    )
+    secret_file: Text | None = Field(
+        default=None, description="A file that holds the secret, from this file's folder on."
+    )
+    format: Literal["json", "slack"] = Field(
+        default="json", description="slack: a text, as Slack, Mattermost and others take it."
+    )
+    timeout: Duration = Field(
+        default=10.0, ge=0.1, le=60, description="How long one post may take, all in all."
+    )
+
+
 Section = BeforeValidator(_nothing_is_empty)
 
 
@@ -183,6 +210,10 @@ class QueueConfig(_Section):
     max_wait: OptionalDuration = Field(
         default=None, description="The objective: no job should wait longer before it runs."
     )
+    max_failure_rate: OptionalShare = Field(
+        default=None,
+        description="The objective: no more of the runs of five minutes should fail, as in 5%.",
+    )
     kill_grace: Duration = Field(
         default=5.0,
         description="What the neighbours of a job that cannot be cancelled get before the kill.",
@@ -218,6 +249,9 @@ class Config(_Section):
         default_factory=Http, description="The HTTP server; false: none."
     )
     log: Annotated[Log, Section] = Field(default_factory=Log, description="Logging.")
+    webhook: Webhook | None = Field(
+        default=None, description="Where alerts are posted; without it they are only logged."
+    )
     shutdown_grace: Duration = Field(
         default=30.0, description="What running jobs get to finish when the daemon stops."
     )

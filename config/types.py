@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from queued.config.document import Expanded, typed
-from queued.units import parse_duration, parse_size
+from queued.units import parse_duration, parse_share, parse_size
 
 _N = r"[0-9]+(\.[0-9]+)?"
 REFERENCE_SCHEMA = {"type": "string", "pattern": r"\$\{"}
@@ -33,6 +33,12 @@ SIZE_SCHEMA = {
     "anyOf": [
         {"type": "integer", "minimum": 0},
         {"type": "string", "pattern": rf"^\s*{_N}\s*(([KMGTkmgt][Ii]?)?[Bb])?\s*$|\$\{{"},
+    ]
+}
+SHARE_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        {"type": "string", "pattern": rf"^\s*{_N}\s*%?\s*$|\$\{{"},
     ]
 }
 NOTHING_SCHEMA = {"enum": [None, "none"]}
@@ -53,6 +59,10 @@ def _optional_duration(value: Any) -> float | None:
 
 def _optional_size(value: Any) -> int | None:
     return None if _is_no_limit(value) else parse_size(value) or None
+
+
+def _optional_share(value: Any) -> float | None:
+    return None if _is_no_limit(value) else parse_share(value)
 
 
 def _optional_count(value: Any) -> Any:
@@ -86,6 +96,8 @@ OptionalDuration = Annotated[
 ]
 """Seconds; none and 0 mean that there is no limit, here and below."""
 OptionalSize = Annotated[int | None, BeforeValidator(_optional_size), _optional(SIZE_SCHEMA)]
+OptionalShare = Annotated[float | None, BeforeValidator(_optional_share), _optional(SHARE_SCHEMA)]
+"""Between 0 and 1."""
 OptionalCount = Annotated[
     Annotated[int, Field(strict=True, ge=1)] | None,
     BeforeValidator(_optional_count),

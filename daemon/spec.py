@@ -130,6 +130,20 @@ class QueueSpec:
 
     max_wait: float | None = None
     """The objective in seconds for the oldest ready job; None: no objective."""
+    max_failure_rate: float | None = None
+    """The objective for the share of runs that fail, 0 to 1; None: no objective."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSpec:
+    """Where alerts are posted. URL and secret are never shown."""
+
+    url: str = field(repr=False)
+    secret: str | None = field(default=None, repr=False)
+    """``whsec_...``; None: messages are not signed."""
+    format: str = "json"
+    timeout: float = 10.0
+    """Seconds that one post may take, all in all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +158,13 @@ class MonitorSpec:
     http_listen: str | None = None
     """``host:port`` as bound (the port is real even where queue.yaml said 0); None: no HTTP."""
     lease: float = 30.0
+    note_every: float = 5.0
+    """Seconds between two looks at what the queues did lately."""
+    webhook: WebhookSpec | None = None
+    episodes: str | None = None
+    """The file in which alerts outlive a monitor; None: they do not."""
+    steadiness: float = 1.0
+    """What the times are multiplied by for which something must be bad, or good, to be said."""
     log: LogSpec = field(default_factory=LogSpec)
 
     def to_json(self) -> str:
@@ -153,5 +174,7 @@ class MonitorSpec:
     def from_json(cls, text: str) -> Self:
         values = json.loads(text)
         values["queues"] = {name: QueueSpec(**queue) for name, queue in values["queues"].items()}
+        if values["webhook"] is not None:
+            values["webhook"] = WebhookSpec(**values["webhook"])
         values["log"] = LogSpec(**values["log"])
         return cls(**values)

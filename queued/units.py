@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: ``30s``, ``1h30m``, ``64KiB``."""
+"""Durations, sizes and shares as people write them: ``30s``, ``1h30m``, ``64KiB``, ``5%``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ LARGEST = 2**60
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|[smhdw])\s*)+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])")
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
 
@@ -56,6 +57,27 @@ def parse_size(value: str | int) -> int:
     if size > LARGEST:
         raise ValueError(f"a size is at most 1048576TiB, got {value!r}")
     return round(size)  # 0.1KiB is no whole number of bytes, and nobody counts them
+
+
+def parse_share(value: str | float) -> float:
+    """Return ``value`` as a number between 0 and 1: ``0.05``, or text such as ``5%``.
+
+    :raises ValueError: it is neither, or nothing between (0 and 1 themselves are no limits).
+    """
+    match = None if isinstance(value, bool) else _SHARE.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError(f"expected a share such as 5% or 0.05, got {value!r}")
+    share = float(match[1]) / (100 if match[2] else 1)
+    if not 0 < share < 1:
+        hint = f"; write {match[1]}%" if share >= 1 and not match[2] else ""
+        raise ValueError(f"expected a share between 0% and 100%, got {value!r}{hint}")
+    return share
+
+
+def format_share(share: float) -> str:
+    """Return ``share`` for people: ``5 %``, ``0.5 %``."""
+    percent = 100 * share
+    return f"{percent:.3g} %" if percent < 10 else f"{percent:.0f} %"  # noqa: PLR2004
 
 
 def format_duration(seconds: float) -> str:

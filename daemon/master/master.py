@@ -70,7 +70,7 @@ def run(
     user = privileges.identity(loaded.config.user)
     runtime, install = _occupy(loaded, user, os.environ if environ is None else environ)
     try:
-        asked = plan(loaded, install, secrets.token_hex(4))
+        asked = plan(loaded, install, secrets.token_hex(4), str(runtime.episodes_path))
         logs.configure(asked.log)
         listener = listen(asked.http) if asked.http else None
         privileges.become(user)
@@ -156,6 +156,8 @@ class Master:
             self._come_up()
             self._go_down(now)
             self._notifier.watchdog(now)
+            logs.sum_up()
+        logs.sum_up(at_once=True)
         if self._boot_error:
             raise ImportFailed(self._boot_error)
         log.info("master.stopped", uptime=f"{time.monotonic() - self.began:.1f} s")
@@ -263,7 +265,7 @@ class Master:
         if loaded.config.user != self.loaded.config.user:
             raise ConfigError([f"{loaded.path}: user: a change of it needs a new start"])
         old = self.workforce.plan.monitor
-        return loaded, plan(loaded, old.install, old.boot)
+        return loaded, plan(loaded, old.install, old.boot, old.episodes)
 
     def _reloaded(self, loaded: LoadedConfig | None, error: str) -> None:
         self.loaded = loaded or self.loaded

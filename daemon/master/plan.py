@@ -9,9 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
-from queued.config.schema import Http, QueueConfig
+from queued.config.schema import Http, QueueConfig, Webhook
 from queued.daemon.master.template import Code
-from queued.daemon.spec import LimitsSpec, LogSpec, MonitorSpec, QueueSpec, WorkerSpec
+from queued.daemon.spec import (
+    LimitsSpec,
+    LogSpec,
+    MonitorSpec,
+    QueueSpec,
+    WebhookSpec,
+    WorkerSpec,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +43,11 @@ class Plan:
     """``http_listen`` is as queue.yaml has it, not as bound."""
 
 
-def plan(loaded: LoadedConfig, install: str, boot: str) -> Plan:
-    """Translate a configuration."""
+def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = None) -> Plan:
+    """Translate a configuration.
+
+    :param episodes: the file in which alerts outlive a monitor.
+    """
     config = loaded.config
     log = LogSpec(level=config.log.level, format=config.log.format, jobs=config.log.jobs)
     return Plan(
@@ -56,11 +66,27 @@ def plan(loaded: LoadedConfig, install: str, boot: str) -> Plan:
             install=install,
             boot=boot,
             url=config.connection,
-            queues={name: QueueSpec(max_wait=one.max_wait) for name, one in config.queues.items()},
+            queues={
+                name: QueueSpec(max_wait=one.max_wait, max_failure_rate=one.max_failure_rate)
+                for name, one in config.queues.items()
+            },
             http_token=config.http.token if config.http else None,
             http_listen=config.http.listen if config.http else None,
+            webhook=_webhook(config.webhook),
+            episodes=episodes,
             log=log,
         ),
+    )
+
+
+def _webhook(webhook: Webhook | None) -> WebhookSpec | None:
+    if webhook is None or not webhook.url:
+        return None
+    return WebhookSpec(
+        url=webhook.url,
+        secret=webhook.secret or None,
+        format=webhook.format,
+        timeout=webhook.timeout,
     )
 
 
@@ -105,10 +131,18 @@ def changes(old: Plan, new: Plan) -> list[str]:
         lines.append(f"imports: {', '.join(new.code.imports) or 'none'}")
     if old.http != new.http:
         lines.append(f"http: {new.http.listen if new.http else 'off'}")
+    if old.monitor.webhook != new.monitor.webhook:
+        lines.append(f"webhook: {'changed' if new.monitor.webhook else 'off'}")
     if old.log != new.log:
         lines.append(f"log: level {new.log.level}, format {new.log.format}, jobs {new.log.jobs}")
     for name in {**old.pools, **new.pools}:
         lines += _pool_changes(name, old.pools.get(name), new.pools.get(name))
+    for name, queue in new.monitor.queues.items():
+        before = old.monitor.queues.get(name, queue)
+        objectives = [one.name for one in fields(QueueSpec)]
+        changed = [key for key in objectives if getattr(before, key) != getattr(queue, key)]
+        if changed:
+            lines.append(f"queues.{name}: {', '.join(changed)} changed")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Where a running daemon keeps what is not data: lock, control socket, install id.
+"""Where a running daemon keeps what is not data: lock, control socket, install id, open alerts.
 
 Everything is named by a hash of the configuration's real path, so that one configuration has one
 daemon and ``queued status`` finds it from the path alone. A daemon that root starts for a user has
@@ -53,6 +53,7 @@ class Runtime:
         name = hashlib.sha256(os.fsencode(self.config)).hexdigest()[:16]
         self.lock_path = folder / f"{name}.lock"
         self.socket_path = folder / f"{name}.sock"
+        self.episodes_path = folder / f"{name}.episodes"
         self._install_path = folder / f"{name}.install"
         self._lock: int | None = None
 

@@ -8,6 +8,7 @@ of ``queued work``.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +21,8 @@ from queued.daemon.monitor.reclaim import Dossier, Loss, Reclaim, reclaim, recla
 from queued.daemon.reach import Reach
 from queued.daemon.spec import OwnerName
 from queued.daemon.verdict import Sentence, Verdict
-from queued.drivers.base import MAX_BATCH, Driver, QueueStats, Reservation
+from queued.drivers.base import MAX_BATCH, Ack, Driver, Fail, QueueStats, Reservation
+from queued.jobs.outcome import Outcome
 
 log = structlog.get_logger()
 
@@ -199,6 +201,7 @@ class Janitor:
             done = [one for one in batch if one.settlement.id not in lost]
             for one in done:
                 self._count(queue, one)
+                _say(queue, one)
             settled += len(done)
         if settled:
             reasons = Counter(one.reason for one in reclaims)
@@ -228,6 +231,35 @@ class Janitor:
 
         duties: list[Awaitable[None]] = [every(SAMPLE_EVERY, promote), every(REAP_EVERY, reap)]
         await asyncio.gather(*duties)
+
+
+ENDINGS = {
+    Outcome.FAILED: "job.failed",
+    Outcome.TIMED_OUT: "job.timed_out",
+    Outcome.LOST: "job.lost",
+}
+
+
+def _say(queue: str, one: Reclaim) -> None:
+    """Log a run that did not end well, as its worker would have, had it lived."""
+    event = ENDINGS.get(one.outcome) if one.outcome else None
+    if event is None or isinstance(one.settlement, Ack):
+        return
+    final = isinstance(one.settlement, Fail)
+    note = json.loads(one.settlement.note)
+    short = one.job.rpartition(".")[2]
+    emit = log.error if final else log.warning
+    emit(
+        event,
+        final=final,
+        queue=queue,
+        job_id=one.settlement.id,
+        job=one.job,
+        attempt=note["run"],
+        worker=note["worker"],
+        error=note["error"],
+        message=f"{short} {'failed' if final else 'runs again'}: {note['error']}",
+    )
 
 
 def _worker(owner: str) -> str:

@@ -14,24 +14,26 @@ import signal
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import chain
-from typing import Self
+from typing import Any
 
 import structlog
 import uvloop
 
 from queued.daemon import logs
-from queued.daemon.channel import Channel, Frame
+from queued.daemon.channel import Channel
 from queued.daemon.duty import every, insist
 from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.alerts.alarm import LOOK_EVERY, Alarm
+from queued.daemon.monitor.alerts.readings import Readings
 from queued.daemon.monitor.collector import FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
+from queued.daemon.monitor.grave import Grave
 from queued.daemon.monitor.janitor import REAP_EVERY, RENEW_EVERY, SAMPLE_EVERY, Janitor
 from queued.daemon.monitor.overview import overview
-from queued.daemon.monitor.reclaim import Dossier
-from queued.daemon.spec import MonitorSpec, OwnerName
-from queued.daemon.verdict import Sentence
+from queued.daemon.monitor.recent import Recent
+from queued.daemon.spec import MonitorSpec
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
 from queued.web.app import allowed_hosts, create_app
@@ -58,28 +60,11 @@ def run_monitor(spec: MonitorSpec, channel: Channel, listener: socket.socket | N
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Monitor(spec, channel, listener).run())
     except Exception:
-        log.exception("monitor.crashed")
+        log.exception("monitor.broken")
         return os.EX_SOFTWARE
+    finally:
+        logs.sum_up(at_once=True)
     return os.EX_OK
-
-
-@dataclass(frozen=True, slots=True)
-class Grave:
-    """An owner that is gone and may still hold jobs."""
-
-    queue: str
-    sentences: Mapping[str, Sentence]
-    dossier: Dossier
-
-    @classmethod
-    def from_frame(cls, frame: Frame) -> Self:
-        worker = OwnerName.parse(frame["owner"]).worker
-        sentences = frame["sentences"].items()
-        return cls(
-            queue=frame["queue"],
-            sentences={job_id: Sentence.from_frame(one) for job_id, one in sentences},
-            dossier=Dossier.from_frame(frame["dossier"], worker=worker, at=time.time()),
-        )
 
 
 class Monitor:
@@ -93,12 +78,17 @@ class Monitor:
         self._driver = driver_for(spec.url)
         self._janitor = Janitor(self._driver, self._metrics, spec.queues, lease=spec.lease)
         self._fleet = Fleet()
+        self._recent = Recent(spec.note_every)
+        self._rates: Mapping[str, Mapping[str, Any]] = {}
+        """What each queue did lately, as the master is told."""
         self._max_waits = {
             name: queue.max_wait
             for name, queue in spec.queues.items()
             if queue.max_wait is not None
         }
         self._collector = FleetCollector(self._fleet, self._janitor.reach, self._max_waits)
+        readings = Readings(spec.queues, self._fleet, self._recent, self._janitor.reach)
+        self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}
         self._to_bury = asyncio.Event()
         self._introduced = asyncio.Event()
@@ -138,6 +128,10 @@ class Monitor:
     async def _duties(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(every(REPORT_EVERY, self._report))
+            group.create_task(every(self._spec.note_every, self._note))
+            group.create_task(every(LOOK_EVERY, self._alarm.look))
+            if self._alarm.webhook is not None:
+                group.create_task(insist(self._alarm.webhook.run))
             self._channel.send({"type": "ready"})
             await insist(self._open)
             for duty in (
@@ -187,11 +181,22 @@ class Monitor:
 
     async def _report(self) -> None:
         """Send our own counts to the master, which keeps them should we die."""
+        logs.sum_up()
         self._reports += 1
         counts = self._metrics.snapshot()
         frame = {"type": "snapshot", "seq": self._reports, "data": counts}
         if self._channel.send(frame, droppable=True):
             self._fleet.own = counts
+
+    async def _note(self) -> None:
+        """Keep the counts of this moment, and work out what each queue did lately."""
+        if not self._fleet.complete:
+            return
+        self._recent.note(self._fleet, time.monotonic())
+        self._rates = {
+            queue: {name: asdict(rates) for name, rates in windows.items()}
+            for queue, windows in self._recent.frame().items()
+        }
 
     # the back-end
 
@@ -223,7 +228,13 @@ class Monitor:
     def _tell_sample(self, *, up: bool) -> None:
         sample = self._collector.sample
         queues = {queue: asdict(one) for queue, one in sample.queues.items()}
-        frame = {"type": "sample", "at": sample.at, "driver_up": up, "queues": queues}
+        frame = {
+            "type": "sample",
+            "at": sample.at,
+            "driver_up": up,
+            "queues": queues,
+            "recent": self._rates,
+        }
         self._channel.send(frame, droppable=True)
 
     async def _renew(self) -> None:

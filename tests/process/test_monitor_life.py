@@ -163,3 +163,28 @@ async def test_without_http_it_does_the_rest(valkey: Server) -> None:
         await master.start()
         await master.until(lambda: master.heard("sample", driver_up=True))
         assert await master.end() == 0
+
+
+async def test_the_master_is_told_what_queues_did_lately(valkey: Server) -> None:
+    def ran(**outcomes: int) -> dict[str, object]:
+        common = {"queue": "q", "job_class": "app.Send"}
+        rows = [[common | {"outcome": name}, number] for name, number in outcomes.items()]
+        return {"counters": {"attempts_total": rows}}
+
+    async with Master(valkey.url, note_every=0.2) as master:
+        await master.start()
+        master.tell_fleet(owner())
+        before = ran(failed=1_000)  # long ago: it is heard late, and does not count as recent
+        master.tell(type="snapshot", child=owner(), pool="q", data=before)
+        await master.until(lambda: any(one["recent"] for one in master.heard("sample")))
+        counts = ran(failed=1_001, succeeded=3)
+        master.tell(type="snapshot", child=owner(), pool="q", data=counts)
+        last = await master.until(
+            lambda: [
+                rates
+                for one in master.heard("sample")
+                if (rates := one["recent"].get("q", {}).get("5m")) and rates["attempts"]
+            ]
+        )
+        assert last[-1]["outcomes"] == {"failed": 1, "succeeded": 3}
+        assert last[-1]["failure_ratio"] == 0.25

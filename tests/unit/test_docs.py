@@ -20,6 +20,7 @@ from queued.jobs.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ENVIRONMENT = {"REDIS_PASSWORD": "x", "ALERT_WEBHOOK": "https://hooks.example.com/x"}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -61,7 +62,7 @@ def test_yaml_loads(texts: list[str], tmp_path: Path) -> None:
             continue
         path = tmp_path / "queue.yaml"
         path.write_text(text)
-        assert load(path, {"REDIS_PASSWORD": "x"}).config.queues
+        assert load(path, ENVIRONMENT).config.queues
 
 
 def commands(shell: list[str]) -> Iterator[list[str]]:
