@@ -31,20 +31,37 @@ class Lines:
         self._fd = fd
         self._copy = copy
         self._dropped = 0
-        """Lines, since the last one that was written."""
+        """Lines, since the last one that was written,"""
+        self._errors = 0
+        """and how many of them told of errors."""
         self._torn = False
         """The last line that was written lacks its end."""
 
     def msg(self, line: str) -> None:
+        self._put(line, errors=0)
+
+    def error(self, line: str) -> None:
+        self._put(line, errors=1)
+
+    debug = info = warning = warn = log = msg
+    critical = exception = fatal = error
+
+    def _put(self, line: str, errors: int) -> None:
         data = line.encode(errors="backslashreplace") + b"\n"
         if self._copy is not None:
             self._copy(data)
         if not self._write(b"\n" * self._torn + data):
             self._dropped += 1
+            self._errors += errors
         elif self._dropped:
-            dropped, self._dropped = self._dropped, 0
-            hint = "standard error took no more"
-            structlog.get_logger().warning("log.dropped", lines=dropped, hint=hint)
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped, errors = self._dropped, self._errors
+        self._dropped = self._errors = 0
+        log = structlog.get_logger()
+        emit = log.error if errors else log.warning
+        emit("log.dropped", lines=dropped, errors=errors, hint="standard error took no more")
 
     def _write(self, data: bytes) -> bool:
         deadline = time.monotonic() + (0.0 if self._dropped else READER_PATIENCE)
@@ -61,8 +78,6 @@ class Lines:
                 data = data[written:]
                 self._torn = bool(data)
         return True
-
-    debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
 
 def write_at_once(fd: int, data: bytes) -> int:

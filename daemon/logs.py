@@ -7,6 +7,7 @@ them. A line written within a job carries the job's id, class, queue and attempt
 Nothing that a job logs can forge a line or drive a terminal (control characters are escaped), and
 what looks like a secret is not written: values of fields so named, passwords in URLs, and
 ``password=...`` within texts. That is a net below the user's own care, not a replacement for it.
+The events are listed in docs/logs.md; those that repeat are held back by ``repeats``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import math
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,7 +27,9 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from queued.daemon.lines import Lines
+from queued.daemon.repeats import Repeats
 from queued.daemon.spec import LogSpec
+from queued.jobs.outcome import trace
 from queued.jobs.redaction import SECRET_NAME, redact_text
 
 LONGEST_TEXT = 16_384
@@ -52,10 +56,13 @@ def configure(
     :param fd: the descriptor that the lines go to.
     :param copy: gets each line, too, as it is written: without secrets.
     """
+    global _repeats  # noqa: PLW0603 - as structlog's own configuration, it is the process's
     level = logging.getLevelNamesMapping()[spec.level.upper()]
     lines = Lines(fd, copy)
+    sum_up(at_once=True)
+    _repeats = Repeats(jobs=spec.jobs != "all")
     structlog.configure(
-        processors=_processors(spec.format, context or {}, fd),
+        processors=_processors(spec.format, context or {}, fd, _repeats),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,  # a child configures again what its parent has used
@@ -72,7 +79,21 @@ def configure(
     threading.excepthook = _thread_crashed
 
 
-def _processors(style: str, context: Mapping[str, str], fd: int) -> list[Processor]:
+_repeats: Repeats | None = None
+
+
+def sum_up(*, at_once: bool = False) -> None:
+    """Say how many repeated lines were held back, if that is due; called each second or so.
+
+    :param at_once: this process ends.
+    """
+    if _repeats is not None:
+        _repeats.sum_up(at_once=at_once)
+
+
+def _processors(
+    style: str, context: Mapping[str, str], fd: int, repeats: Repeats
+) -> list[Processor]:
     console = style == "console" or (style == "auto" and os.isatty(fd))
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     render: Processor = structlog.processors.JSONRenderer(json.dumps)
@@ -86,12 +107,25 @@ def _processors(style: str, context: Mapping[str, str], fd: int) -> list[Process
     return [
         structlog.contextvars.merge_contextvars,
         add_process,
+        repeats,
         structlog.processors.add_log_level,
         stamp,
-        structlog.processors.format_exc_info,
-        *((_for_people, _clean_for_console) if console else (_clean_for_json,)),
+        *((_for_people,) if console else ()),
+        _add_exception,
+        _clean_for_console if console else _clean_for_json,
         render,
     ]
+
+
+def _add_exception(_: Any, __: str, event: EventDict) -> EventDict:
+    """Put a traceback into its field, from the user's own code on."""
+    found = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    if isinstance(error, BaseException):
+        event["exception"] = trace(error)
+    return event
 
 
 _LEVELS = {"warning": "warn", "critical": "fatal"}
@@ -112,7 +146,7 @@ def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
         for name in _SAID:
             event.pop(name, None)
         if event["level"] == "warning":
-            event.pop("exception", None)
+            event.pop("exc_info", None)
             return event
     elif "job" in event:
         event["job"] = str(event["job"]).rpartition(".")[2]

@@ -94,23 +94,20 @@ def announce(child: Child, exit_: Exit, ending: Ending, *, now: float, succeeded
         "reason": str(ending.reason),
         "lived": f"{now - child.started:.1f} s",
     }
-    kind = "worker" if child.board is not None else "monitor"
     if child.state is ChildState.FATAL:
         hint = f"given up; the others go on; `queued restart {child.pool}` tries again"
         fields |= {"how": exit_.text, "next": hint} | _particulars(child, exit_, ending)
         log.error("pool.fatal", pool=child.pool, **fields)
     elif ending.reason in UNPLANNED:
-        event = f"{kind}.crashed"
         following = "restart at once" if succeeded else "no restart"
         if child.solo:
             following = "another one as long as suspects wait"
         if child.state is ChildState.BACKOFF and child.deadline is not None:
             following = f"restart in {child.deadline - now:.1f} s"
         fields |= {"how": exit_.text, "next": following} | _particulars(child, exit_, ending)
-        log.warning(event, **fields)
+        log.warning("worker.crashed" if child.board else "monitor.crashed", **fields)
     else:
-        event = f"{kind}.exited"
-        log.info(event, **fields)
+        log.info("worker.exited" if child.board else "monitor.exited", **fields)
 
 
 def _particulars(child: Child, exit_: Exit, ending: Ending) -> dict[str, object]:

@@ -226,7 +226,7 @@ def _worker_in_place(
     try:
         programs.load(code.imports, code.folder)
     except QueuedError as error:
-        channel.send({"type": "event", "event": "import.failed", "error": str(error)})
+        channel.send({"type": "import_failed", "error": str(error)})
         return IMPORT_FAILED
     return programs.worker(spec, channel, board)
 

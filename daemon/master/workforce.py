@@ -190,9 +190,8 @@ class Workforce:
             case "leaving":
                 child.leaving = str(frame["reason"])
                 child.end(leaving(child.grace), now)
-            case "event":
-                fields = {key: value for key, value in frame.items() if key != "type"}
-                log.info(str(fields.pop("event")), child=child.name, **fields)
+            case "import_failed":
+                log.error("import.failed", child=child.name, error=str(frame["error"]))
             case "sample" if is_monitor:
                 self.sample = frame
             case "suspects" if is_monitor and not self.quiet:

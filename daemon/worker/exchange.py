@@ -163,7 +163,7 @@ class Exchanger:
         for run in lost:
             log.warning(
                 "settlement.lost",
-                job_id=run.reservation.id,
+                **run.names(),
                 fence=run.reservation.fence,
                 settlement=type(run.settlement).__name__.lower(),
             )

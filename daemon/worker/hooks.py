@@ -24,7 +24,7 @@ from queued.errors import CorruptPayload, DriverUnavailable, QueuedError, Unknow
 from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.outcome import exception_of, trace
-from queued.jobs.payload import decode
+from queued.jobs.payload import decode, job_name
 from queued.jobs.text import error_text
 
 log = structlog.get_logger()
@@ -107,6 +107,8 @@ class Hooks:
         if failed is None:
             return
         logs.JOB_ID.set(failed.id)
+        logs.JOB.set(job_name(failed.payload))
+        logs.ATTEMPT.set(failed.counts.runs)
         try:
             job = decode(failed.payload)
         except (UnknownJob, CorruptPayload) as error:

@@ -16,12 +16,17 @@ from queued.errors import CorruptPayload, JobTimeout, UnknownJob
 from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
 from queued.jobs.outcome import Fail as FailNow
-from queued.jobs.outcome import Outcome, decide, note, trace
+from queued.jobs.outcome import Outcome, decide, note
 from queued.jobs.outcome import Retry as RetryLater
 from queued.units import format_duration
 
 log = structlog.get_logger()
 
+EVENTS = {
+    Outcome.RETRIED: "job.retried",
+    Outcome.TIMED_OUT: "job.timed_out",
+    Outcome.FAILED: "job.failed",
+}
 _NO_LIMITS = Limits()
 
 
@@ -61,12 +66,16 @@ class Judge:
         if not isinstance(error, RetryLater):  # it asked for it: no error
             self._meters.error(error).value += 1
         seconds = round(now - run.started, 6)
-        fields = {"message": decision.message, "error": decision.error, "seconds": seconds}
+        fields: dict[str, Any] = {
+            "message": decision.message,
+            "error": decision.error,
+            "seconds": seconds,
+        }
         of_payload = isinstance(error, UnknownJob | CorruptPayload) and run.job is None
         if not of_payload and not isinstance(error, RetryLater):
-            fields["exception"] = trace(error)
+            fields["exc_info"] = error
         emit = log.error if final else log.warning
-        emit(f"job.{decision.outcome}", final=final, **_names(run), **fields)
+        emit(EVENTS[decision.outcome], final=final, **run.names(), **fields)
         return decision.outcome
 
     def _dossier(self, run: Run, now: float) -> dict[str, Any]:
@@ -96,7 +105,7 @@ class Judge:
             run=reservation.counts.runs + 1,
         )
         run.settlement = Release(reservation.id, reservation.fence, Charge.RELEASE, text)
-        log.info("job.released", **_names(run))
+        log.info("job.released", **run.names())
         return Outcome.RELEASED
 
 
@@ -107,8 +116,3 @@ def _timeout(run: Run, error: BaseException | None) -> JobTimeout:
     timeout = JobTimeout(f"{short} ran longer than its timeout of {limit}")
     timeout.__cause__ = error  # its traceback says where the job was
     return timeout
-
-
-def _names(run: Run) -> dict[str, Any]:
-    # Named again, since a run that is given up on is judged outside of its own context.
-    return {"job_id": run.reservation.id, "job": run.plan.name if run.plan else None}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
 
+from queued.daemon import logs
 from queued.daemon.channel import Channel
 from queued.daemon.worker.offspring import disinherit, forget
 from queued.errors import QueuedError
@@ -36,6 +39,7 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
     loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
     loop.add_signal_handler(signal.SIGINT, worker.life.terminate)
     loop.add_signal_handler(signal.SIGQUIT, worker.life.quit)
+    loop.set_exception_handler(_nobody_awaited)
     disinherit(loop, channel)
     try:
         return loop.run_until_complete(worker.run())
@@ -46,6 +50,26 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
         log.exception("worker.broken")
         return INTERNAL_ERROR
     finally:
+        logs.sum_up(at_once=True)
         forget()
         loop.set_exception_handler(lambda *_: None)  # of jobs that were given up on
         loop.close()
+
+
+def _nobody_awaited(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+    """Log what no task awaits, within the context of the task that it comes from.
+
+    Whose context this is called in is chance: that of whichever job runs when the task is
+    collected. Before Python 3.12 a task does not tell its own: then the line names no job.
+    """
+    task: Any = what.get("task") or what.get("future")
+    context = task.get_context().copy() if hasattr(task, "get_context") else Context()
+    error = what.get("exception")
+
+    def say() -> None:
+        if error is None:
+            loop.default_exception_handler(what)
+        else:
+            log.error("task.crashed", message=what.get("message", ""), exc_info=error)
+
+    context.run(say)

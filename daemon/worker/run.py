@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from typing import Any, Self
 
 from queued.daemon.worker.meters import ClassMeters
 from queued.drivers.base import Counts, Reservation, Settlement
@@ -123,3 +123,12 @@ class Run:
         """What ``failed()`` gets, where the settlement fails the job."""
         self.stack = ""
         """Where everything stood when it was given up on."""
+
+    def names(self) -> dict[str, Any]:
+        """Return the fields of a log line about this run that is not written within it."""
+        reservation = self.reservation
+        return {
+            "job_id": reservation.id,
+            "job": self.plan.name if self.plan else job_name(reservation.payload),
+            "attempt": reservation.counts.runs + 1,
+        }

@@ -98,7 +98,7 @@ class Standalone(Worker):
         for run in overrunning:
             if run not in self._overrunning:
                 coming = f"this worker ends in {self.spec.kill_grace:g} s"
-                log.warning("job.overran", job_id=run.reservation.id, next=coming)
+                log.warning("job.overran", **run.names(), next=coming)
         super()._overran(overrunning, now)
         hopeless = [run for run in overrunning if now >= run.interrupted_at + self._grace]
         if hopeless and not self.exit_code:
@@ -136,10 +136,9 @@ def work(spec: WorkerSpec) -> int:
         spec = replace(
             spec, owner=str(owner), index=owner.index, generation=generation, standalone=True
         )
-        logs.configure(spec.log, {"worker": spec.worker})
+        logs.configure(spec.log, {"worker": spec.worker, "queue": spec.pool})
         log.info(
             "worker.started",
-            queue=spec.pool,
             concurrency=spec.concurrency,
             backend=redact(spec.url),
         )

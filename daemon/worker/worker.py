@@ -331,6 +331,7 @@ class Worker:
         if now >= self._next_second:
             self._next_second = now + 1.0
             self._check_limits(now)
+            logs.sum_up()
             if self._link is not None:
                 self._executor.measure(now)
                 self._link.report(self.metrics)
@@ -359,6 +360,7 @@ def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
     os.environ.update(spec.env)
     if spec.nice:
         os.nice(spec.nice)
-    logs.configure(spec.log, {"worker": spec.worker}, copy=board.recorder.line)
+    context = {"worker": spec.worker, "queue": spec.pool}
+    logs.configure(spec.log, context, copy=board.recorder.line)
     board.recorder.arm()
     return live(Worker(spec, driver_for(spec.url), channel, board), channel)
