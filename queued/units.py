@@ -75,9 +75,8 @@ def parse_share(value: str | float) -> float:
 
 
 def format_share(share: float) -> str:
-    """Return ``share`` for people: ``5 %``, ``0.5 %``."""
-    percent = 100 * share
-    return f"{percent:.3g} %" if percent < 10 else f"{percent:.0f} %"  # noqa: PLR2004
+    """Return ``share`` as per cent, in the digits that it needs: ``5%``, ``0.5%``, ``33.3%``."""
+    return f"{100 * share:.3g}%"
 
 
 def format_duration(seconds: float) -> str:

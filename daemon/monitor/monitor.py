@@ -284,7 +284,12 @@ class Monitor:
     def _overview(self) -> Overview:
         sample, reach = self._collector.sample, self._janitor.reach
         return overview(
-            self._spec.url, self._fleet, sample, reach, max_waits=self._max_waits, recent={}
+            self._spec.url,
+            self._fleet,
+            sample,
+            reach,
+            max_waits=self._max_waits,
+            recent=self._rates,
         )
 
     def _unready(self) -> list[str]:

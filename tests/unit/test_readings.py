@@ -130,7 +130,7 @@ def test_failing_in_words() -> None:
     scene.ran(succeeded=30, failed=10)
     found = scene.read(Alert.QUEUE_FAILING)
     assert found.message == (
-        "queue emails: 25 % of 40 runs of the last 1m failed, max_failure_rate is 5 %"
+        "queue emails: 25% of 40 runs of the last 1m failed, max_failure_rate is 5%"
     )
     assert (found.value, found.threshold) == (0.25, 0.05)
 
