@@ -251,7 +251,8 @@ def of_job(seen: Evidence) -> list[Reason]:
         case State.FAILED:
             return [_failed(seen)]
         case State.RESERVED:
-            return [_held(seen)]
+            held, down = _held(seen), backend_down(seen)
+            return [held, down] if down else [held]
         case State.SCHEDULED:
             return [_scheduled(seen), *holds(seen)]
     return holds(seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -402,3 +403,18 @@ def test_a_daemon_that_does_not_answer(running: Daemon) -> None:
         running.signal(signal.SIGCONT)
     assert "\n- it is scheduled for " in text
     assert text.endswith("the daemon could not be asked: the daemon did not answer within 5 s\n")
+
+
+def test_a_back_end_that_takes_no_writes(running: Daemon) -> None:
+    job = push(running)
+    until_busy(running, 1)
+    with sqlite3.connect(running.folder / "queued.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")  # a backup that takes its time, say
+        (running.folder / "release").touch()
+        until_busy(running, 0)
+        answer = why(running, job)
+        other.execute("ROLLBACK")
+    assert codes(answer) == ["reserved", "backend_down"]
+    assert "default/1 has had it since " in answer["reasons"][0]["text"]
+    assert "the back-end takes no writes: SQLite" in answer["reasons"][1]["text"]
+    until(lambda: why(running, "default")["counts"]["reserved"] == 0, "it to be settled")
