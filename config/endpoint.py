@@ -69,7 +69,8 @@ def decode_secret(secret: str) -> bytes:
 
     :raises binascii.Error: it stands for none.
     """
-    return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    text = secret.removeprefix(PREFIX)
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def resolved(webhook: Webhook, folder: Path) -> tuple[Webhook, list[Problem]]:

@@ -98,6 +98,7 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
     context: dict[str, Any] = details.get("ctx", {})
     given = details["input"]
     is_secret = any(isinstance(part, str) and _SECRET.fullmatch(part) for part in path)
+    is_secret = is_secret or path == ("webhook",)  # a URL may stand where a mapping should
     got = _kind(given) if is_secret and not isinstance(given, Expanded) else show(given)
     kind = details["type"]
     if kind == "value_error":

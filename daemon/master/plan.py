@@ -72,14 +72,15 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
             },
             http_token=config.http.token if config.http else None,
             http_listen=config.http.listen if config.http else None,
-            webhook=_webhook(config.webhook),
+            webhook=webhook_of(config.webhook),
             episodes=episodes,
             log=log,
         ),
     )
 
 
-def _webhook(webhook: Webhook | None) -> WebhookSpec | None:
+def webhook_of(webhook: Webhook | None) -> WebhookSpec | None:
+    """Return where alerts are posted; None: nowhere."""
     if webhook is None or not webhook.url:
         return None
     return WebhookSpec(

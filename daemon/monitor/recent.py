@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import add
 from typing import Any, Protocol
 
 from queued.daemon.metrics import BUCKETS
@@ -69,11 +70,12 @@ class _Sums:
     wait: list[float] = field(default_factory=lambda: [0.0] * (len(BUCKETS[WAIT]) + 1))
     run: list[float] = field(default_factory=lambda: [0.0] * (len(BUCKETS[RUN]) + 1))
 
-    def add(self, name: str, counts: Sequence[float]) -> None:
+    def count(self, name: str, counts: Sequence[float]) -> None:
         """Add one series of a histogram."""
-        buckets = self.wait if name == WAIT else self.run
-        for index, count in enumerate(counts):
-            buckets[index] += count
+        if name == WAIT:
+            self.wait = list(map(add, self.wait, counts))
+        else:
+            self.run = list(map(add, self.run, counts))
 
 
 _Note = tuple[float, Mapping[str, _Sums]]
@@ -169,7 +171,7 @@ def _summed(counted: Counted) -> dict[str, _Sums]:
     for name in (WAIT, RUN):
         for labels, counts, _ in counted.series("histograms", name):
             if queue := labels.get("queue"):
-                sums.setdefault(queue, _Sums()).add(name, counts)
+                sums.setdefault(queue, _Sums()).count(name, counts)
     return sums
 
 

@@ -32,6 +32,7 @@ class Commands(click.Group):
         "reload": ("daemon", "Apply queue.yaml to the running daemon."),
         "restart": ("daemon", "Take new code into service, pool by pool."),
         "stop": ("daemon", "Stop the daemon; running jobs may finish."),
+        "webhook": ("webhook", "Post a test message to the webhook of queue.yaml."),
         "dispatch": ("dispatch", "Enqueue a job."),
         "job": ("jobs", "Show all that is known of a job."),
         "cancel": ("jobs", "Remove a job that waits."),

@@ -83,6 +83,24 @@ def test_what_nobody_reads_is_dropped_and_counted_and_then_goes_on(reader: Reade
     assert reader.read() == ["again"]
 
 
+def test_errors_among_what_was_dropped_are_told_as_errors(reader: Reader) -> None:
+    log = Lines(reader.writer)
+    fill(log)
+    for _ in range(3):
+        log.error(LINE)
+        log.critical(LINE)
+        log.warning(LINE)
+    reader.read()
+    log.info("and on")
+    told = json.loads(reader.read()[-1])
+    assert (told["lines"], told["errors"], told["level"]) == (10, 6, "error")
+    fill(log)
+    reader.read()
+    log.info("and on")
+    told = json.loads(reader.read()[-1])
+    assert (told["lines"], told["errors"], told["level"]) == (1, 0, "warning")
+
+
 def test_the_descriptor_is_left_as_it_is(reader: Reader) -> None:
     """Its flags are everybody's who shares the terminal or the pipe."""
     fill(Lines(reader.writer))

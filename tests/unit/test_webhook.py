@@ -52,6 +52,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,host.invalid")
     monkeypatch.setattr(webhook_module, "FIRST_RETRY", 0.01)
     monkeypatch.setattr(webhook_module, "LONGEST_RETRY", 0.05)
 
@@ -282,6 +283,13 @@ async def test_no_error_shows_the_url(receiver: Receiver) -> None:
         assert caught.value.__cause__ is None
     assert "hunter2" not in repr(WebhookSpec(url="https://h/hunter2", secret="hunter2"))
     assert receiver.received == []
+
+
+async def test_a_proxy_is_heeded(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{receiver.port}")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert (await Poster("http://host.invalid/x", 5.0).post(b"{}", {})).status == 200
+    assert receiver.received[0].path == "http://host.invalid/x"
 
 
 async def test_a_certificate_that_nobody_knows_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from queued.units import format_duration
 
 log = structlog.get_logger()
 
-OPENED, RESOLVED = "alert.opened", "alert.resolved"
+OPENED, RESOLVED, TEST = "alert.opened", "alert.resolved", "alert.test"
 
 STEADY: Mapping[Alert, tuple[float, float]] = {
     Alert.QUEUE_LATE: (10.0, 60.0),
@@ -40,7 +40,7 @@ class Notice:
     id: str
     """Of this notice: a receiver that gets it twice knows by it."""
     type: str
-    """``alert.opened`` or ``alert.resolved``."""
+    """``alert.opened``, ``alert.resolved``, or ``alert.test``."""
     at: float
     """Seconds since the epoch, as ``opened_at``."""
     episode: str
@@ -144,6 +144,23 @@ def _resolved(opened: Notice, message: str, at: float, value: float | None = Non
         at=at,
         message=f"{message}; it lasted {lasted}",
         value=value,
+    )
+
+
+def a_test(at: float) -> Notice:
+    """Return a notice that says nothing but that it has come; it begins no episode.
+
+    :param at: seconds since the epoch.
+    """
+    return Notice(
+        id=_new_id("msg"),
+        type=TEST,
+        at=at,
+        episode=_new_id("ep"),
+        alert="test",
+        subject="webhook",
+        message="a test: alerts of this daemon get here",
+        opened_at=at,
     )
 
 

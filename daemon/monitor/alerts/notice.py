@@ -14,10 +14,15 @@ import json
 from typing import Any
 
 from queued.config.endpoint import decode_secret
-from queued.daemon.monitor.alerts.episodes import RESOLVED, Notice
+from queued.daemon.monitor.alerts.episodes import OPENED, RESOLVED, TEST, Notice
 from queued.version import __version__
 
 AGENT = f"queued/{__version__}"
+_SIGNS = {
+    OPENED: (":red_circle:", " opened"),
+    RESOLVED: (":large_green_circle:", " resolved"),
+    TEST: (":large_blue_circle:", ""),
+}
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -68,10 +73,8 @@ def _plain(notice: Notice, host: str) -> dict[str, Any]:
 
 
 def _slack(notice: Notice, host: str) -> dict[str, Any]:
-    over = notice.type == RESOLVED
-    sign = ":large_green_circle:" if over else ":red_circle:"
-    word = "resolved" if over else "opened"
-    text = f"{notice.alert} {word} on {host}: {notice.message}"
+    sign, word = _SIGNS[notice.type]
+    text = f"{notice.alert}{word} on {host}: {notice.message}"
     return {"text": f"{sign} {text.translate(_SLACK)}"}
 
 

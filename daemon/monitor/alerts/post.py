@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import NamedTuple
 
 
@@ -22,6 +23,11 @@ class Answer(NamedTuple):
 
     status: int
     retry_after: str | None
+
+    @property
+    def taken(self) -> bool:
+        """Whether it has the message."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
 
 class PostFailed(Exception):

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import structlog
 
-from queued.daemon.monitor.alerts.episodes import Notice
+from queued.daemon.monitor.alerts.episodes import Notice, a_test
 from queued.daemon.monitor.alerts.notice import body, headers
 from queued.daemon.monitor.alerts.post import Answer, Poster, PostFailed
 from queued.daemon.spec import WebhookSpec
@@ -88,7 +88,7 @@ class Webhook:
             except PostFailed as failed:
                 error = str(failed)
             else:
-                if HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                if answer.taken:
                     log.info("webhook.delivered", tries=tries, **who)
                     return
                 error, wish = f"HTTP {answer.status}", _wish(answer)
@@ -105,9 +105,21 @@ class Webhook:
             pause = min(2 * pause, LONGEST_RETRY)
 
     async def _try(self, notice: Notice) -> Answer:
-        content = body(notice, self._spec.format, self._host)
-        signed = headers(notice, content, self._spec.secret, time.time())
-        return await self._poster.post(content, signed)
+        return await _post(self._poster, self._spec, notice, self._host)
+
+
+async def post_test(spec: WebhookSpec) -> Answer:
+    """Post a test message, once; return the answer, whatever it is.
+
+    :raises PostFailed: there was none.
+    """
+    notice, host = a_test(time.time()), socket.gethostname()
+    return await _post(Poster(spec.url, spec.timeout), spec, notice, host)
+
+
+async def _post(poster: Poster, spec: WebhookSpec, notice: Notice, host: str) -> Answer:
+    content = body(notice, spec.format, host)
+    return await poster.post(content, headers(notice, content, spec.secret, time.time()))
 
 
 def _is_passing(status: int) -> bool:
