@@ -108,11 +108,6 @@ def format_rate(per_second: float) -> str:
     return f"{per_second:.1f}" if per_second < 1_000 else f"{per_second:.0f}"  # noqa: PLR2004
 
 
-def format_ratio(ratio: float) -> str:
-    """Return a ratio as per cent; what is more than nothing never looks like nothing."""
-    return "<1%" if 0 < ratio < 0.01 else f"{ratio:.0%}"  # noqa: PLR2004
-
-
 def format_size(size: int) -> str:
     """Return ``size`` bytes for people: ``512 B``, ``64 KiB``, ``1.5 MiB``."""
     amount = float(size)

@@ -52,7 +52,7 @@ queues:
   payments: {processes: 2, concurrency: 10, max_wait: 5s}
   emails: {processes: 2, concurrency: 20}
   thumbnails: {concurrency: 4}
-  imports: {concurrency: 5, retry_after: 5}
+  imports: {concurrency: 5, retry_after: 5, max_failure_rate: 10%}
   reports: {processes: 2, concurrency: 1, max_wait: 20s}
 """
 JOBS = """

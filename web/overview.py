@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from queued.drivers.base import QueueStats
-from queued.units import format_duration
+from queued.units import format_duration, format_share
 
 STALE = 10.0
 """Seconds after which values that come every second are called old."""
@@ -19,10 +19,10 @@ WELL = "the back-end answers, every pool runs, and no job waits beyond max_wait"
 """What it means that there is no problem."""
 AS_PLANNED = frozenset({"max_jobs", "max_time", "max_memory", "drained", "empty"})
 """Reasons for which workers end without anybody having to look."""
-FAILURE_RATIO = 0.05
-"""Of the runs of the last five minutes; more is a warning."""
-ENOUGH_ATTEMPTS = 20
-"""Fewer runs say nothing of a ratio."""
+MANY_FAILURES = 0.05
+"""The share of runs that should not fail, where no objective says another."""
+ENOUGH_RUNS = 20
+"""Fewer of them say nothing of a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ class QueueView:
     max_wait: float | None = None
     """The objective in seconds for the oldest ready job; None: no objective."""
     max_failure_rate: float | None = None
-    """The objective for the share of runs that fail, 0 to 1; None: ``FAILURE_RATIO``."""
+    """The objective for the share of runs that fail, 0 to 1; None: no objective."""
     lately: Lately | None = None
     """None: not known yet."""
 
@@ -110,12 +110,19 @@ class QueueView:
 
     @property
     def failing(self) -> bool:
-        """Whether more runs fail than somebody should hear of."""
+        """Whether more runs fail than should."""
+        return self.max_failure_rate is not None and self._fails(self.max_failure_rate)
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether many runs fail, and nobody has said how many may."""
+        return self.max_failure_rate is None and self._fails(MANY_FAILURES)
+
+    def _fails(self, limit: float) -> bool:
         lately = self.lately
-        limit = FAILURE_RATIO if self.max_failure_rate is None else self.max_failure_rate
-        return lately is not None and (
-            lately.attempts >= ENOUGH_ATTEMPTS and (lately.failure_ratio or 0.0) > limit
-        )
+        if lately is None or lately.attempts < ENOUGH_RUNS:
+            return False
+        return (lately.failure_ratio or 0.0) > limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +176,10 @@ class Overview:
                 waited, objective = map(format_duration, (round(queue.oldest, 1), queue.max_wait))
                 yield f"queue {queue.name}: a job has waited {waited}, max_wait is {objective}"
             if queue.failing and queue.lately:
-                failed = f"{queue.lately.failures} of {queue.lately.attempts} runs failed"
-                yield f"queue {queue.name}: {failed} in the last minutes"
+                share, limit = map(
+                    format_share, (queue.lately.failure_ratio or 0.0, queue.max_failure_rate or 0.0)
+                )
+                many = f"{share} of {queue.lately.attempts} runs of the last 5m failed"
+                yield f"queue {queue.name}: {many}, max_failure_rate is {limit}"
         if not self.config_ok:
             yield "the last reload of queue.yaml failed: the configuration before it runs"

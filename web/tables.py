@@ -8,7 +8,7 @@ from queued.units import (
     format_duration,
     format_latency,
     format_rate,
-    format_ratio,
+    format_share,
     format_size,
 )
 from queued.web.markup import Markup, element
@@ -117,10 +117,10 @@ def _lately(queue: QueueView) -> Iterator[Markup]:
             format_rate(one.rate),
             None if one.wait_p95 is None else format_latency(one.wait_p95),
             None if one.run_p95 is None else format_latency(one.run_p95),
-            None if one.failure_ratio is None else format_ratio(one.failure_ratio),
+            None if one.failure_ratio is None else format_share(one.failure_ratio),
         ]
     for label, value in zip(LATELY, values, strict=True):
-        bad = label == "runs failed" and queue.failing
+        bad = label == "runs failed" and (queue.failing or queue.doubtful)
         yield _cell(label, value or _none(), class_="bad" if bad else None)
 
 

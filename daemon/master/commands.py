@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from queued.daemon.master.master import Master
 
 MAX_PROCESSES = 1_000
+NO_OBJECTIVES = QueueSpec()
+"""Those of a pool that only empties: queue.yaml has it no more."""
 
 
 class Commands:
@@ -108,7 +110,7 @@ class Commands:
                     pool,
                     force.exits.get(name, {}),
                     force.crashes.get(name),
-                    _max_wait(force.plan.monitor.queues.get(name)),
+                    force.plan.monitor.queues.get(name, NO_OBJECTIVES),
                     now,
                 )
                 for name, pool in force.pools.items()
@@ -119,8 +121,3 @@ class Commands:
             "reloads": force.briefing.reloads,
             "unsettled": len(force.briefing.graves),
         }
-
-
-def _max_wait(queue: QueueSpec | None) -> float | None:
-    """Return a queue's objective; a pool that only empties is in queue.yaml no more."""
-    return queue.max_wait if queue else None

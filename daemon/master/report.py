@@ -10,7 +10,7 @@ from queued.daemon.channel import encode
 from queued.daemon.master.child import Child, ChildState
 from queued.daemon.master.pool import Pool
 from queued.daemon.scoreboard import SlotState
-from queued.daemon.spec import WorkerSpec
+from queued.daemon.spec import QueueSpec, WorkerSpec
 
 
 def fleet_frame(
@@ -86,20 +86,18 @@ def pool_status(
     pool: Pool,
     exits: Mapping[str, int],
     crash: Mapping[str, Any] | None,
-    max_wait: float | None,
+    objectives: QueueSpec,
     now: float,
 ) -> dict[str, Any]:
-    """Return what ``queued status`` shows of a pool.
-
-    :param max_wait: the objective in seconds for the oldest ready job; None: no objective.
-    """
+    """Return what ``queued status`` shows of a pool."""
     blueprint = pool.blueprint
     return {
         "state": pool.state,
         "desired": pool.desired,
         "concurrency": blueprint.concurrency if isinstance(blueprint, WorkerSpec) else None,
         "busy": sum(child.board.busy for child in pool.living if child.board is not None),
-        "max_wait": max_wait,
+        "max_wait": objectives.max_wait,
+        "max_failure_rate": objectives.max_failure_rate,
         "sleep": blueprint.sleep if isinstance(blueprint, WorkerSpec) else None,
         "polling": isinstance(blueprint, WorkerSpec) and blueprint.polling,
         "rss": sum(child.rss for child in pool.living),

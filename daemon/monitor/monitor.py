@@ -288,7 +288,7 @@ class Monitor:
             self._fleet,
             sample,
             reach,
-            max_waits=self._max_waits,
+            queues=self._spec.queues,
             recent=self._rates,
         )
 

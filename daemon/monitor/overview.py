@@ -10,7 +10,10 @@ from typing import Any
 from queued.daemon.monitor.collector import Sample
 from queued.daemon.monitor.fleet import RUNNING, Fleet
 from queued.daemon.reach import Reach
+from queued.daemon.spec import QueueSpec
 from queued.web.overview import Lately, Overview, PoolView, QueueView
+
+NO_OBJECTIVES = QueueSpec()
 
 
 def overview(
@@ -19,11 +22,12 @@ def overview(
     sample: Sample,
     reach: Reach,
     *,
-    max_waits: Mapping[str, float],
+    queues: Mapping[str, QueueSpec],
     recent: Mapping[str, Mapping[str, Any]],
 ) -> Overview:
     """Return what is known now. Of the back-end's ``url`` only the scheme: the rest is secret.
 
+    :param queues: the objectives of those that queue.yaml has.
     :param recent: what each queue did lately, by queue and window.
     """
     return Overview(
@@ -38,7 +42,8 @@ def overview(
             QueueView(
                 name=name,
                 stats=sample.queues.get(name),
-                max_wait=max_waits.get(name),
+                max_wait=queues.get(name, NO_OBJECTIVES).max_wait,
+                max_failure_rate=queues.get(name, NO_OBJECTIVES).max_failure_rate,
                 lately=Lately.of(recent.get(name)),
             )
             for name in dict.fromkeys((*fleet.pools, *sample.queues))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from queued.cli.reading import Reading
-from queued.units import format_latency, format_rate, format_ratio, format_size
+from queued.units import format_latency, format_rate, format_share, format_size
 from queued.web.overview import AS_PLANNED, PoolView, QueueView
 
 NO_RESTART = frozenset({"empty"})
@@ -169,8 +169,8 @@ RUN = Column("run", "run p95", *_lately("run_p95", format_latency), weight=5)
 FAILING = Column(
     "failing",
     "fail%",
-    *_lately("failure_ratio", format_ratio),
-    _when(lambda row: row.queue.failing),
+    *_lately("failure_ratio", format_share),
+    lambda row: BAD if row.queue.failing else POOR if row.queue.doubtful else "",
     weight=7,
 )
 RESTARTS = Column(

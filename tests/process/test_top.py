@@ -97,6 +97,24 @@ def test_health_queues_and_what_runs_on_80_columns(running: Daemon, top: Top) ->
     assert screen.is_given_back()
 
 
+def test_what_a_queue_did_in_the_last_minutes(running: Daemon, top: Top) -> None:
+    (running.folder / "release").touch()
+    until(lambda: running.status()["recent"].get("default"), "the figures before")
+    push(running, 2)
+    screen = top(columns=100)
+
+    def figures(text: str) -> list[str]:
+        row = next(line for line in text.splitlines() if line.startswith("default"))
+        *_, rate, wait, run, failing, _, _, _ = row.split()
+        return [rate, wait, run, failing]
+
+    text = screen.until(lambda text: float(figures(text)[0].replace("-", "0")) > 0, "a rate")
+    _, wait, run, failing = figures(text)
+    assert wait.endswith("s")
+    assert run.endswith("s")
+    assert failing == "0%"
+
+
 def test_a_daemon_that_ends_and_comes_again(running: Daemon, top: Top) -> None:
     screen = top()
     screen.until(lambda text: text.startswith("healthy"), "a healthy daemon")

@@ -118,6 +118,24 @@ def test_it_sorts_and_reverses() -> None:
         assert queues_of(drawn(status(), oldest))[-1] == "queue-00"
 
 
+def test_many_failures_are_bad_where_somebody_said_how_many_may_be() -> None:
+    some = {"attempts": 100, "failures": 30, "failure_ratio": 0.3, "finished_per_second": 1.0}
+    window = some | {"wait_p95": None, "run_p95": 0.25}
+    few = window | {"attempts": 19}
+
+    def styles(recent: dict[str, Any], **pools: Any) -> tuple[str, str]:
+        answer = status(1, **pools) | {"recent": {"queue-00": {"1m": recent, "5m": recent}}}
+        (row,) = columns.rows_of(Reading(answer, now=1_000.5))
+        assert columns.FAILING.text(row) == "30%"
+        assert (columns.WAIT.text(row), columns.RUN.text(row)) == ("-", "250ms")
+        return columns.FAILING.style(row), columns.NAME.style(row)
+
+    assert styles(window, queue_00={"max_failure_rate": 0.2}) == ("red", "bold red")
+    assert styles(window, queue_00={"max_failure_rate": 0.5}) == ("", "bold")
+    assert styles(window) == ("yellow", "bold")
+    assert styles(few, queue_00={"max_failure_rate": 0.2}) == ("", "bold")
+
+
 def test_it_scrolls() -> None:
     answer = status(50, 0)
     view = VIEW

@@ -57,6 +57,7 @@ STATUS: dict[str, Any] = {
             "desired": 2,
             "busy": 3,
             "max_wait": 60.0,
+            "max_failure_rate": 0.1,
             "rss": 120 << 20,
             "exits": {"max_jobs": 4, "signal": 2},
             "last_crash": {
@@ -175,7 +176,7 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
         "ready, with warnings:",
         "  pool emails: 1 of 2 workers running (backoff)",
         "  queue emails: a job has waited 2m 5s, max_wait is 1m",
-        "  queue emails: 12 of 48 runs failed in the last minutes",
+        "  queue emails: 25% of 48 runs of the last 5m failed, max_failure_rate is 10%",
         (
             "  the last reload failed, and the configuration before it runs:"
             " queue.yaml:3: queues.a.sleep: \\x1b[31mx"

@@ -12,7 +12,6 @@ from queued.units import (
     format_duration,
     format_latency,
     format_rate,
-    format_ratio,
     format_size,
     parse_duration,
     parse_size,
@@ -155,13 +154,6 @@ def test_a_duration_for_people_is_a_duration(seconds: int) -> None:
 )  # fmt: skip
 def test_rates(value: float, text: str) -> None:
     assert format_rate(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0%"), (0.004, "<1%"), (0.25, "25%"), (1.0, "100%")]
-)
-def test_ratios(value: float, text: str) -> None:
-    assert format_ratio(value) == text
 
 
 @pytest.mark.parametrize(

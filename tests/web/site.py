@@ -15,6 +15,7 @@ from queued.daemon.monitor.collector import FleetCollector
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.monitor.overview import overview
 from queued.daemon.reach import Reach
+from queued.daemon.spec import QueueSpec
 from queued.web.app import allowed_hosts, create_app
 from queued.web.overview import Overview
 from queued.web.server import serve
@@ -28,6 +29,7 @@ class Site:
         self.metrics = Metrics()
         self.reach = Reach("memory", self.metrics)
         self.max_waits: dict[str, float] = {}
+        self.max_failure_rate: float | None = None
         self.collector = FleetCollector(self.fleet, self.reach, self.max_waits)
         self.recent: dict[str, Any] = {}
         self.reasons: list[str] = []
@@ -50,7 +52,10 @@ class Site:
             self.fleet,
             self.collector.sample,
             self.reach,
-            max_waits=self.max_waits,
+            queues={
+                name: QueueSpec(max_wait=max_wait, max_failure_rate=self.max_failure_rate)
+                for name, max_wait in self.max_waits.items()
+            },
             recent=self.recent,
         )
 

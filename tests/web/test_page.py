@@ -182,11 +182,14 @@ async def test_the_first_line_says_how_it_is() -> None:
         assert "Healthy" in await verdict()
 
         populate(site)
+        assert "failed" not in await verdict()  # nobody asked for less
+
+        site.max_failure_rate = 0.2
         said = await verdict()
         assert "Ready, with warnings" in said
         assert "pool emails: 1 of 2 workers running (backoff)" in said
         assert "queue emails: a job has waited 1m 5s, max_wait is 1m" in said
-        assert "queue emails: 10 of 40 runs failed in the last minutes" in said
+        assert "queue emails: 25% of 40 runs of the last 5m failed, max_failure_rate is 20%" in said
         assert "queue reports" not in said
 
         site.fleet.config_ok = False
