@@ -145,7 +145,7 @@ def suspects(seen: Evidence) -> Reason | None:
         "suspect",
         f"{text}; now it is the turn of" if running else text,
         lines=list(_listed(running)),
-        facts={"suspects": stats.suspects, "running": [job for job, _ in running]},
+        facts={"suspects": stats.suspects, "running": _facts(running)},
     )
 
 
@@ -164,7 +164,7 @@ def slots_busy(seen: Evidence) -> Reason | None:
         "slots_busy",
         f"{which} of {seen.queue} {'is' if slots == 1 else 'are'} busy{slow}",
         lines=list(_listed(running)),
-        facts={"slots": slots, "running": [job for job, _ in running]},
+        facts={"slots": slots, "running": _facts(running)},
     )
 
 
@@ -378,6 +378,13 @@ def _listed(running: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> I
         yield f"{name} {job['id']} in {worker['name']} for {format_duration(job['seconds'])}"
     if len(jobs) > LISTED:
         yield f"and {len(jobs) - LISTED} more"
+
+
+def _facts(
+    running: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Return the jobs that run for programs, each with its worker."""
+    return [{**job, "worker": worker["name"]} for job, worker in running]
 
 
 def _rate(seen: Evidence) -> float | None:

@@ -21,7 +21,8 @@ from queued.errors import ControlError
 if TYPE_CHECKING:
     from queued.cli.reading import Reading
 
-SHORTEST = 0.1
+SHORTEST, LONGEST = 0.1, 86_400.0
+"""Seconds between two looks."""
 PATIENCE = 2.0
 """Seconds in which a daemon must answer; it does so at once unless the machine is out of breath."""
 SORTS = {column.name: column for column in columns.ALL}
@@ -67,7 +68,7 @@ def top(interval: float, sort: str, config: Path, *, once: bool, as_json: bool) 
     run p95   95 of 100 runs took no longer, in the last 5 minutes
     fail%     runs that failed, of those of the last 5 minutes
     """  # noqa: D301 - \b is click's mark for text that keeps its lines
-    interval = max(SHORTEST, interval)
+    interval = min(max(SHORTEST, interval), LONGEST)
     answer = request(config, "status")  # a wrong -c is told at once
     if as_json:
         _print_lines(config, answer, interval, once=once)

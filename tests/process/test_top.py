@@ -127,7 +127,7 @@ def test_a_daemon_that_ends_and_comes_again(running: Daemon, top: Top) -> None:
 
 
 def test_the_window_changes_its_size(top: Top) -> None:
-    screen = top("--interval", "60")  # nothing but the change makes it draw again
+    screen = top("--interval", "36500d")  # nothing but the change makes it draw again
     screen.until(lambda _: fits(screen), "the first picture")
     assert "memory" not in screen.text
     screen.resize(140, 40)

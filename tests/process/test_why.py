@@ -128,6 +128,7 @@ def test_all_slots_are_busy_and_others_are_before_it(
     answer = why(running, waiting[2])
     assert codes(answer) == ["slots_busy", "its_turn"]
     assert {one["id"] for one in answer["reasons"][0]["running"]} == set(holders)
+    assert {one["worker"] for one in answer["reasons"][0]["running"]} == {"default/1"}
     assert answer["reasons"][1]["ahead"] == 2
     assert (answer["kind"], answer["queue"], answer["state"]) == ("job", "default", "ready")
     text = running.run("why", waiting[0]).stdout
