@@ -130,7 +130,10 @@ def _add_exception(_: Any, __: str, event: EventDict) -> EventDict:
 
 _LEVELS = {"warning": "warn", "critical": "fatal"}
 _SAID = ("error", "final", "job", "seconds")
-"""What a line's ``message`` says already."""
+"""What a line's ``message`` says already,"""
+_ALERT = ("subject", "value", "threshold")
+_SAID_BY = {"alert.opened": _ALERT, "alert.resolved": _ALERT, "log.repeated": ("of", "times")}
+"""and that of these events."""
 
 
 def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
@@ -138,12 +141,13 @@ def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
 
     A run that is tried again shows its error without the traceback, which the last one has.
     """
-    event["where"] = event.pop("worker", None) or event.pop("process", "")
+    process = event.pop("process", "")
+    event["where"] = event.pop("worker", None) or process
     event.pop("queue", None)  # the worker's name says it
     job_id = event.pop("job_id", None)
     attempt = event.pop("attempt", 1)
     if "message" in event:
-        for name in _SAID:
+        for name in (*_SAID, *_SAID_BY.get(event["event"], ())):
             event.pop(name, None)
         if event["level"] == "warning":
             event.pop("exc_info", None)

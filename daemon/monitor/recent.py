@@ -114,8 +114,8 @@ class Recent:
         return _rates(first.get(queue, _Sums()), last.get(queue, _Sums()), now - began)
 
     def frame(self) -> dict[str, dict[str, Rates]]:
-        """Return what every queue did, by queue and name of the window."""
-        if not self._notes:
+        """Return what every queue did, by queue and name of the window; empty: not known yet."""
+        if len(self._notes) < 2:  # noqa: PLR2004 - as above
             return {}
         return {
             queue: {

@@ -220,6 +220,28 @@ def test_stacks_keep_their_lines_on_the_console(as_console):
     assert "\x1b" not in text
 
 
+def test_a_terminal_says_each_thing_once(as_console):
+    log = structlog.get_logger()
+    fields = {"alert": "queue.late", "subject": "emails", "value": 9.5, "threshold": 5.0}
+    log.warning("alert.opened", message="the oldest job has waited 9.5s", **fields)
+    log.error("job.failed", process="monitor", message="Send failed: no", job="a.Send", error="no")
+    log.info("mine", message="said", value=3, subject="x")
+    alert, job, mine = as_console.text().splitlines()
+    assert alert.endswith("the oldest job has waited 9.5s alert=queue.late")
+    assert job.endswith("emails/1       Send failed: no")
+    assert mine.endswith("said value=3 subject=x")
+
+
+def test_a_traceback_begins_in_the_code_that_is_not_queueds(as_json):
+    try:
+        logs.redact(None)  # raises within ours
+    except TypeError:
+        structlog.get_logger().exception("x")
+    [line] = as_json.lines()
+    assert "test_logs.py" in line["exception"]
+    assert "exc_info" not in line
+
+
 class Broken:
     def __str__(self) -> str:
         raise RuntimeError
