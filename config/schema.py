@@ -43,6 +43,12 @@ def _module(name: Any) -> Any:
     raise ValueError(f"expected a module or package such as app.jobs, got {name!r}{hint}")
 
 
+def _function(name: Any) -> Any:
+    if isinstance(name, str) and not (MODULE.fullmatch(name) and "." in name):
+        raise ValueError(f"expected a function such as app.telemetry.setup, got {name!r}")
+    return name
+
+
 def _user(name: Any) -> Any:
     if isinstance(name, str) and not USER.fullmatch(name):
         raise ValueError(f"expected the name of a user, or user:group, got {name!r}")
@@ -252,6 +258,11 @@ class Config(_Section):
     webhook: Webhook | None = Field(
         default=None, description="Where alerts are posted; without it they are only logged."
     )
+    tracing: Annotated[Text, BeforeValidator(_function)] | None = Field(
+        default=None,
+        description="A function such as app.telemetry.setup, called in each worker when it starts:"
+        " it gives OpenTelemetry its TracerProvider.",
+    )
     shutdown_grace: Duration = Field(
         default=30.0, description="What running jobs get to finish when the daemon stops."
     )
@@ -268,3 +279,14 @@ class Config(_Section):
             description="The queues that this daemon serves, each with a pool of its own.",
         )
     )
+
+    @property
+    def tracing_function(self) -> str:
+        """``module:function`` of ``tracing``; empty: workers do not trace."""
+        module, _, function = (self.tracing or "").rpartition(".")
+        return f"{module}:{function}" if module else ""
+
+    @property
+    def code(self) -> list[str]:
+        """What workers import: see ``queued.jobs.imports.load``."""
+        return [*self.imports, *filter(None, [self.tracing_function])]

@@ -2,7 +2,8 @@
 
 One line per event, on standard error: readable with colours on a terminal, JSON elsewhere. Events
 have stable names (``job.failed``, ``worker.started``), and what happened stands in fields beside
-them. A line written within a job carries the job's id, class, queue and attempt, whoever wrote it.
+them. A line written within a job carries the job's id, class, queue and attempt, whoever wrote it,
+and in a worker that traces the ids of the current span.
 
 Nothing that a job logs can forge a line or drive a terminal (control characters are escaped), and
 what looks like a secret is not written: values of fields so named, passwords in URLs, and
@@ -31,6 +32,7 @@ from queued.daemon.repeats import Repeats
 from queued.daemon.spec import LogSpec
 from queued.jobs.outcome import trace
 from queued.jobs.redaction import SECRET_NAME, redact_text
+from queued.jobs.tracing import current_ids
 
 LONGEST_TEXT = 16_384
 """Characters of one value; more is cut off."""
@@ -108,6 +110,7 @@ def _processors(
         structlog.contextvars.merge_contextvars,
         add_process,
         repeats,
+        _add_trace,
         structlog.processors.add_log_level,
         stamp,
         *((_for_people,) if console else ()),
@@ -128,6 +131,12 @@ def _add_exception(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
+    for name, value in current_ids().items():
+        event.setdefault(name, value)
+    return event
+
+
 _LEVELS = {"warning": "warn", "critical": "fatal"}
 _SAID = ("error", "final", "job", "seconds")
 """What a line's ``message`` says already,"""
@@ -143,7 +152,8 @@ def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
     """
     process = event.pop("process", "")
     event["where"] = event.pop("worker", None) or process
-    event.pop("queue", None)  # the worker's name says it
+    for name in ("queue", "trace_id", "span_id"):  # the worker's name says the queue
+        event.pop(name, None)
     job_id = event.pop("job_id", None)
     attempt = event.pop("attempt", 1)
     if "message" in event:

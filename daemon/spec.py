@@ -101,6 +101,8 @@ class WorkerSpec:
     nice: int = 0
     env: dict[str, str] = field(default_factory=dict)
     log: LogSpec = field(default_factory=LogSpec)
+    tracing: str = ""
+    """``module:function``: what makes a worker trace; empty: nothing does."""
 
     @property
     def solo(self) -> bool:

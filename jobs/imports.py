@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 
@@ -24,6 +24,8 @@ from queued.jobs.text import error_text, nearest, one_line
 def load(imports: Sequence[str], folder: Path) -> list[str]:
     """Import modules, and packages with all their modules; then prepare every job's codec.
 
+    :param imports: names of modules and packages; ``module:function``: that module alone, which
+        must have such a function.
     :param folder: where queue.yaml is: it comes first on ``sys.path``.
     :returns: warnings, one line each.
     :raises ImportFailed: one line for each that failed, which names the user's own file and line.
@@ -33,8 +35,12 @@ def load(imports: Sequence[str], folder: Path) -> list[str]:
     _put_first(str(folder))
     failures: list[str] = []
     warnings: list[str] = []
-    for name in dict.fromkeys(imports):
+    functions = [name for name in imports if ":" in name]
+    imports = [name for name in dict.fromkeys(imports) if name not in functions]
+    for name in imports:
         _load_tree(name, folder, failures, warnings)
+    for name in functions:
+        _load_function(name, folder, failures, warnings)
     theirs = [cls for cls in registered().values() if _is_in(cls.__module__, imports)]
     brought = [cls for name, cls in registered().items() if name not in before]
     failures += _unusable({*theirs, *brought}, folder)
@@ -43,6 +49,20 @@ def load(imports: Sequence[str], folder: Path) -> list[str]:
     if imports and not theirs:
         warnings.append(f"no Job class is defined in {', '.join(imports)}")
     return warnings
+
+
+def function(name: str) -> Callable[[], object]:
+    """Return the function that ``module:function`` names; imports its module.
+
+    :raises ImportFailed: the module has no such function.
+    """
+    module_name, _, attribute = name.partition(":")
+    module = importlib.import_module(module_name)
+    found: Callable[[], object] | None = getattr(module, attribute, None)
+    if not callable(found):
+        hint = nearest(attribute, [name for name, value in vars(module).items() if callable(value)])
+        raise ImportFailed(f'{module_name} has no function "{attribute}"{hint}')
+    return found
 
 
 def _is_in(module: str, names: Iterable[str]) -> bool:
@@ -66,6 +86,15 @@ def _load_tree(name: str, folder: Path, failures: list[str], warnings: list[str]
         for found in pkgutil.iter_modules([path], f"{name}."):
             if not found.name.endswith(".__main__"):
                 _load_tree(found.name, folder, failures, warnings)
+
+
+def _load_function(name: str, folder: Path, failures: list[str], warnings: list[str]) -> None:
+    if _load(name.partition(":")[0], folder, failures, warnings) is None:
+        return
+    try:
+        function(name)
+    except ImportFailed as error:
+        failures.append(str(error))
 
 
 def _load(name: str, folder: Path, failures: list[str], warnings: list[str]) -> ModuleType | None:

@@ -4,7 +4,8 @@
     {"to":"a@b.c","subject":"Hello"}
 
 They are kept apart so that the header, the same for every job of a class, is looked up and not
-parsed, and the body is parsed once, straight into its type. A payload is data: a name that is not
+parsed, and the body is parsed once, straight into its type. (A program that traces adds to the
+header whose trace the job belongs to: see ``trace_context``.) A payload is data: a name that is not
 registered is refused, never imported.
 """
 
@@ -33,7 +34,8 @@ VERSION = 1
 MAX_PAYLOAD = 2**20
 """Bytes that a payload may have, envelope included."""
 
-_MAX_HEADER = 1_000
+MAX_HEADER = 1_000
+"""Bytes of a header that can be read."""
 _MAX_HEADERS = 4_096
 _names: dict[bytes, str] = {}
 """Headers seen, by their bytes: only of registered classes, so garbage cannot fill it."""
@@ -67,9 +69,7 @@ def decode(payload: bytes) -> Job:
     :raises CorruptPayload: it is no payload, or its body does not fit the class.
     """
     end = payload.find(b"\n")
-    name = _names.get(payload[:end])
-    if name is None:
-        name = _read_header(payload[:end] if end >= 0 else payload)
+    name = _name(payload[:end] if end >= 0 else payload)
     cls = registry.lookup(name)
     codec = cls.__queued__.codec
     if codec is None:
@@ -111,7 +111,7 @@ def job_name(payload: bytes) -> str | None:
     """Return the class that a payload names, whether registered or not; None if it names none."""
     header = payload[: max(0, payload.find(b"\n"))]
     try:
-        return _names.get(header) or _read_header(header)
+        return _name(header)
     except (CorruptPayload, UnknownJob):
         return None
 
@@ -154,9 +154,19 @@ def _dispatchable(job: Any) -> Codec:
     return codec
 
 
+def _name(header: bytes) -> str:
+    name = _names.get(header)
+    if name is None:
+        from queued.jobs.trace_context import without_context  # noqa: PLC0415 - no producer needs it
+
+        plain = without_context(header)
+        name = _names.get(plain) or _read_header(plain)
+    return name
+
+
 def _read_header(header: bytes) -> str:
     try:
-        fields = json.loads(header.decode()) if len(header) <= _MAX_HEADER else None
+        fields = json.loads(header.decode()) if len(header) <= MAX_HEADER else None
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict) or not isinstance(fields.get("job"), str):
@@ -164,7 +174,7 @@ def _read_header(header: bytes) -> str:
     if fields.get("v") != VERSION:
         version = one_line(repr(fields.get("v")), 40)
         raise CorruptPayload(f"the payload has version {version}, and this queued reads {VERSION}")
-    name = one_line(fields["job"], _MAX_HEADER)  # it is printed, logged and a label of metrics
+    name = one_line(fields["job"], MAX_HEADER)  # it is printed, logged and a label of metrics
     if name in registry.registered() and len(_names) < _MAX_HEADERS:
         _names[header] = name
     return name

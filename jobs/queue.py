@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 from queued.drivers.base import ID_PATTERN, MAX_BATCH, QUEUE_PATTERN, NewJob, QueueStats
 from queued.environment import find_connection, normalise
 from queued.errors import DriverError, DriverUnavailable, InvalidJob
-from queued.jobs import payload
+from queued.jobs import payload, tracing
 from queued.jobs.client import Client, Clients, batches, unavailable
 from queued.jobs.ids import new_id, new_ids
 from queued.jobs.job import Job
@@ -26,6 +26,7 @@ from queued.units import parse_duration
 
 if TYPE_CHECKING:
     from queued.jobs.sync import SyncQueue
+    from queued.jobs.trace_context import TraceContext
 
 DEFAULT_QUEUE = "default"
 
@@ -58,6 +59,8 @@ class Load:
         self._queue = queue
         self._given = ids
         self.delay = _seconds(delay)
+        self.context: TraceContext | None = None
+        """What goes with each payload, in a program that traces."""
         self.queues: list[str] = []
         self.ids: list[str] = []
         self.payloads: list[bytes] = []
@@ -78,7 +81,8 @@ class Load:
 
     def jobs(self, batch: Sequence[int]) -> list[NewJob]:
         """Return jobs as a driver takes them."""
-        return [NewJob(self.ids[n], self.payloads[n], self.delay) for n in batch]
+        jobs = [NewJob(self.ids[n], self.payloads[n], self.delay) for n in batch]
+        return jobs if self.context is None else [self.context.in_job(job) for job in jobs]
 
     def batches(self) -> Iterator[tuple[str, Sequence[int]]]:
         """Yield the numbers of the jobs that go together, and their queue, queue by queue."""
@@ -210,8 +214,13 @@ class Queue:
 
     async def send(self, parcel: Parcel) -> Receipt:
         """Enqueue one packed job, together with all others of this turn of the loop."""
-        enqueued = await self._client().enqueue(parcel.queue, parcel.job)
-        return Receipt(parcel.job.id, enqueued)
+        client = self._client()
+        if not tracing.is_on():
+            return Receipt(parcel.job.id, await client.enqueue(parcel.queue, parcel.job))
+        from queued.jobs import spans  # noqa: PLC0415 - loads OpenTelemetry
+
+        with spans.sending(client.url, parcel.queue, parcel.job) as job:
+            return Receipt(job.id, await client.enqueue(parcel.queue, job))
 
     async def send_all(self, load: Load) -> list[Receipt]:
         """Enqueue packed jobs in batches, of which two are on their way at a time.
@@ -219,6 +228,14 @@ class Queue:
         While the back-end works on one, the driver makes the next one ready.
         """
         client = self._client()
+        if not (load.ids and tracing.is_on()):
+            return await self._send_all(client, load)
+        from queued.jobs import spans  # noqa: PLC0415 - as above
+
+        with spans.sending_many(client.url, load.queues) as load.context:
+            return await self._send_all(client, load)
+
+    async def _send_all(self, client: Client, load: Load) -> list[Receipt]:
         enqueued: list[bool | None] = [None] * len(load.ids)
         sent: deque[tuple[Sequence[int], asyncio.Future[list[bool]]]] = deque()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
-from queued.config.schema import Http, QueueConfig, Webhook
+from queued.config.schema import Config, Http, QueueConfig, Webhook
 from queued.daemon.master.template import Code
 from queued.daemon.spec import (
     LimitsSpec,
@@ -51,14 +51,14 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
     config = loaded.config
     log = LogSpec(level=config.log.level, format=config.log.format, jobs=config.log.jobs)
     return Plan(
-        code=Code(tuple(config.imports), loaded.folder, config.connection),
+        code=Code(tuple(config.code), loaded.folder, config.connection),
         log=log,
         grace=config.shutdown_grace,
         http=config.http,
         pools={
             name: PoolPlan(
                 queue.processes,
-                _blueprint(name, queue, log, url=config.connection, grace=config.shutdown_grace),
+                _blueprint(name, queue, config, log),
             )
             for name, queue in config.queues.items()
         },
@@ -91,15 +91,13 @@ def webhook_of(webhook: Webhook | None) -> WebhookSpec | None:
     )
 
 
-def _blueprint(
-    name: str, queue: QueueConfig, log: LogSpec, *, url: str, grace: float
-) -> WorkerSpec:
+def _blueprint(name: str, queue: QueueConfig, config: Config, log: LogSpec) -> WorkerSpec:
     return WorkerSpec(
         owner="",
         pool=name,
         index=0,
         generation=0,
-        url=url,
+        url=config.connection,
         concurrency=queue.concurrency,
         sleep=queue.sleep,
         polling=queue.polling,
@@ -113,10 +111,11 @@ def _blueprint(
         max_time=queue.max_time,
         max_memory=queue.max_memory,
         kill_grace=queue.kill_grace,
-        shutdown_grace=grace,
+        shutdown_grace=config.shutdown_grace,
         nice=queue.nice,
         env=dict(queue.env),
         log=log,
+        tracing=config.tracing_function,
     )
 
 
@@ -156,7 +155,7 @@ def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list
     lines = []
     if old.processes != new.processes:
         lines.append(f"queues.{name}.processes: {old.processes} → {new.processes}")
-    own = {one.name for one in fields(WorkerSpec)} - {"url", "log"}
+    own = {one.name for one in fields(WorkerSpec)} - {"url", "log", "tracing"}
     changed = sorted(
         key for key in own if getattr(old.blueprint, key) != getattr(new.blueprint, key)
     )

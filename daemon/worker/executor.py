@@ -16,6 +16,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable
 from threading import get_ident
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -31,6 +32,10 @@ from queued.drivers.base import NO_COUNTS, Ack, Charge, Release, Reservation
 from queued.jobs.job import Job
 from queued.jobs.limits import resolve
 from queued.jobs.outcome import Outcome
+from queued.jobs.trace_context import without_context
+
+if TYPE_CHECKING:
+    from queued.daemon.worker.spans import Spans
 
 log = structlog.get_logger()
 
@@ -45,6 +50,7 @@ class Executor:
 
     :param ended: called with each run that has its settlement.
     :param broken: called with an exception of our own.
+    :param spans: None unless this process traces.
     """
 
     def __init__(
@@ -56,6 +62,7 @@ class Executor:
         ended: Callable[[Run], None],
         broken: Callable[[BaseException], None],
         board: Scoreboard | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.running: set[Run] = set()
         self.expect: Callable[[float], None] = lambda _: None
@@ -67,6 +74,7 @@ class Executor:
         self._ended = ended
         self._broken = broken
         self._board = board
+        self._spans = spans
         self._judge = Judge(spec.worker, meters)
         self._free = list(range(spec.concurrency - 1, -1, -1))
         self._plans: dict[bytes, Plan] = {}
@@ -165,8 +173,10 @@ class Executor:
         attempt = 1 if counts is NO_COUNTS else counts.runs + 1
         logs.JOB_ID.set(reservation.id)
         logs.ATTEMPT.set(attempt)
+        if self._spans is not None:
+            run.span = self._spans.run(reservation, attempt)
         header, _, body = reservation.payload.partition(b"\n")
-        plan = run.plan = self._plans.get(header) or self._make_plan(header, reservation.payload)
+        plan = run.plan = self._plans.get(header) or self._find_plan(header, reservation.payload)
         logs.JOB.set(plan.name)
         if plan.timeout and not plan.plain:  # the clock of a thread starts with it
             run.deadline = now + plan.timeout
@@ -189,8 +199,12 @@ class Executor:
         job.attempts = attempt
         return plan, job
 
-    def _make_plan(self, header: bytes, payload: bytes) -> Plan:
+    def _find_plan(self, header: bytes, payload: bytes) -> Plan:
         """Plan for all jobs of a header. Code does not change under a worker that runs."""
+        header = without_context(header)
+        return self._plans.get(header) or self._make_plan(header, payload)
+
+    def _make_plan(self, header: bytes, payload: bytes) -> Plan:
         cls = job_class(payload)
         name = cls.__queued__.name
         limits = resolve(cls, self._spec.limits, self._spec.flags)
@@ -234,9 +248,13 @@ class Executor:
             # As Ack(...), at half the cost.
             run.settlement = tuple.__new__(Ack, (run.reservation.id, run.reservation.fence))
             self._count_success(run, now)
+            if run.span is not None:
+                run.span.end(Outcome.SUCCEEDED)
         else:
             outcome = self._judge.judge(run, error, now)
             self._count(run, outcome, now)
+            if run.span is not None:
+                run.span.end(outcome)
         if run.slot >= 0 and self._board is not None:
             self._board.finish(run.slot, done)
         self.running.discard(run)

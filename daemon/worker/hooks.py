@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -20,12 +20,15 @@ from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
 from queued.daemon.worker.threads import Threads
 from queued.drivers.base import FailedJob
-from queued.errors import CorruptPayload, DriverUnavailable, QueuedError, UnknownJob
+from queued.errors import CorruptPayload, DriverUnavailable, JobTimeout, QueuedError, UnknownJob
 from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.outcome import Fail as FailNow
-from queued.jobs.outcome import exception_of, trace
+from queued.jobs.outcome import Outcome, exception_of, trace
 from queued.jobs.payload import decode, job_name
 from queued.jobs.text import error_text
+
+if TYPE_CHECKING:
+    from queued.daemon.worker.spans import RunSpan, Spans
 
 log = structlog.get_logger()
 
@@ -46,6 +49,7 @@ class Hooks:
 
     :param ended: called whenever a slot comes free.
     :param limit: seconds that a hook may take.
+    :param spans: None unless this process traces.
     """
 
     def __init__(
@@ -54,11 +58,13 @@ class Hooks:
         threads: Threads,
         ended: Callable[[], None],
         limit: float = LIMIT,
+        spans: Spans | None = None,
     ) -> None:
         self._backend = backend
         self._threads = threads
         self._ended = ended
         self._limit = limit
+        self._spans = spans
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = False
         self._said: set[str] = set()
@@ -71,9 +77,12 @@ class Hooks:
         """How many slots hooks occupy."""
         return len(self._tasks)
 
-    def run(self, job: Job, error: BaseException) -> None:
-        """Run the hook of a job that has just failed here."""
-        self._spawn(self._run(job, _as_exception(error)))
+    def run(self, job: Job, error: BaseException, span: RunSpan | None = None) -> None:
+        """Run the hook of a job that has just failed here.
+
+        :param span: of the run that failed.
+        """
+        self._spawn(self._run(job, _as_exception(error), span))
 
     def claim(self) -> None:
         """Run a hook that is due and that no worker has run; one at a time."""
@@ -116,7 +125,7 @@ class Hooks:
             return
         job.job_id = failed.id
         job.attempts = failed.counts.runs
-        await self._run(job, exception_of(failed.record))
+        await self._run(job, exception_of(failed.record), failed.payload)
 
     async def _cannot_run(self, failed: FailedJob, error: QueuedError) -> None:
         """Leave a hook to newer code, which may be about to come; after an hour it is given up."""
@@ -128,16 +137,23 @@ class Hooks:
             self._said = {*list(self._said)[-MAX_SAID:], text}
             log.warning("hook.impossible", error=text, next="a worker that has the class runs it")
 
-    async def _run(self, job: Job, error: Exception) -> None:
+    async def _run(self, job: Job, error: Exception, cause: RunSpan | bytes | None) -> None:
         assert job.job_id is not None
         logs.JOB_ID.set(job.job_id)
         logs.JOB.set(type(job).__queued__.name)
         logs.ATTEMPT.set(job.attempts)
         if has_failed_hook(type(job)):
-            await self._call_in_time(job, error)
+            span = self._spans.hook(job, cause) if self._spans and cause is not None else None
+            outcome: Outcome | None = Outcome.RELEASED  # unless it ends, another worker runs it
+            try:
+                await self._call_in_time(job, error, span)
+                outcome = None
+            finally:
+                if span is not None:
+                    span.end(outcome)
         await self._finish(job.job_id)
 
-    async def _call_in_time(self, job: Job, error: Exception) -> None:
+    async def _call_in_time(self, job: Job, error: Exception, span: RunSpan | None) -> None:
         plain = not inspect.iscoroutinefunction(job.failed)
         call = asyncio.get_running_loop().create_task(self._call(job, error, plain=plain))
         try:
@@ -145,11 +161,13 @@ class Hooks:
         finally:
             call.cancel()
         if done:
-            raised = call.result()
-            if raised is not None:
-                log.error("hook.failed", error=error_text(raised), exception=trace(raised))
+            if (raised := call.result()) is not None:
+                stack = trace(raised)
+                log.error("hook.failed", error=error_text(raised), exception=stack)
+                _fail(span, raised, stack)
             return
         log.error("hook.timed_out", limit=self._limit)
+        _fail(span, JobTimeout(f"failed() took longer than {self._limit:g} s"))
         await asyncio.wait({call}, timeout=PATIENCE)
         if plain or not call.done():
             self.stuck += 1
@@ -178,6 +196,11 @@ class Hooks:
                 await asyncio.sleep(pauses())
             else:
                 return
+
+
+def _fail(span: RunSpan | None, error: BaseException, stack: str = "") -> None:
+    if span is not None:
+        span.fail(error, error_text(error), stack)
 
 
 def _as_exception(error: BaseException) -> Exception:

@@ -16,7 +16,7 @@ from queued.errors import CorruptPayload, JobTimeout, UnknownJob
 from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
 from queued.jobs.outcome import Fail as FailNow
-from queued.jobs.outcome import Outcome, decide, note
+from queued.jobs.outcome import Outcome, decide, note, trace
 from queued.jobs.outcome import Retry as RetryLater
 from queued.units import format_duration
 
@@ -74,6 +74,8 @@ class Judge:
         of_payload = isinstance(error, UnknownJob | CorruptPayload) and run.job is None
         if not of_payload and not isinstance(error, RetryLater):
             fields["exc_info"] = error
+        if run.span is not None and not isinstance(error, RetryLater):
+            run.span.fail(error, decision.error, "" if of_payload else trace(error))
         emit = log.error if final else log.warning
         emit(EVENTS[decision.outcome], final=final, **run.names(), **fields)
         return decision.outcome

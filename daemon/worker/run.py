@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from queued.daemon.worker.meters import ClassMeters
 from queued.drivers.base import Counts, Reservation, Settlement
@@ -16,6 +16,9 @@ from queued.jobs import registry
 from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.limits import Limits
 from queued.jobs.payload import decode, job_name, prepare
+
+if TYPE_CHECKING:
+    from queued.daemon.worker.spans import RunSpan
 
 
 class Interrupt(Enum):
@@ -95,6 +98,7 @@ class Run:
         "reservation",
         "settlement",
         "slot",
+        "span",
         "stack",
         "started",
         "task",
@@ -123,12 +127,15 @@ class Run:
         """What ``failed()`` gets, where the settlement fails the job."""
         self.stack = ""
         """Where everything stood when it was given up on."""
+        self.span: RunSpan | None = None
+        """Its span, if this worker traces."""
 
     def names(self) -> dict[str, Any]:
         """Return the fields of a log line about this run that is not written within it."""
         reservation = self.reservation
-        return {
+        names = {
             "job_id": reservation.id,
             "job": self.plan.name if self.plan else job_name(reservation.payload),
             "attempt": reservation.counts.runs + 1,
         }
+        return names if self.span is None else names | self.span.ids

@@ -24,6 +24,7 @@ from queued.daemon.duty import every
 from queued.daemon.monitor.janitor import Janitor
 from queued.daemon.recorder import MAX_STACK
 from queued.daemon.spec import OwnerName, WorkerSpec
+from queued.daemon.worker import tracing
 from queued.daemon.worker.ghosts import LOOK_EVERY
 from queued.daemon.worker.guard import Guard
 from queued.daemon.worker.lifecycle import PATIENCE
@@ -127,6 +128,8 @@ def work(spec: WorkerSpec) -> int:
     os.environ.update(spec.env)
     if spec.nice:
         os.nice(spec.nice)
+    logs.configure(spec.log, {"worker": spec.worker})
+    tracing.set_up(spec.tracing)
     generation = 0
     while True:
         generation += 1
@@ -146,6 +149,7 @@ def work(spec: WorkerSpec) -> int:
         code = live(worker)
         log.info("worker.ended", reason=worker.life.reason or "broken", exit_code=code)
         if worker.life.reason != "owner_lost" or worker.life.told:
+            tracing.flush()
             return _without_threads(code)
         # The machine slept, say: its jobs went to others, and it begins anew under another name.
 

@@ -24,6 +24,7 @@ from queued.daemon.metrics import Metrics
 from queued.daemon.reach import Reach
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
+from queued.daemon.worker import tracing
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import Answer, Exchanger, retry_pauses
 from queued.daemon.worker.executor import Executor
@@ -78,13 +79,20 @@ class Worker:
             self._backend, self._meters, self._nap, ending=lambda: self.life.ending
         )
         self._threads = Threads(spec.concurrency)
+        spans = tracing.spans(spec)
         self._executor = Executor(
-            spec, self._meters, self._threads, ended=self._ended, broken=self._break, board=board
+            spec,
+            self._meters,
+            self._threads,
+            ended=self._ended,
+            broken=self._break,
+            board=board,
+            spans=spans,
         )
         self._ghosts = Ghosts(
             self._backend, self._exchanger, self._executor.running, self._look_now
         )
-        self._hooks = Hooks(self._backend, self._threads, self._hook_ended)
+        self._hooks = Hooks(self._backend, self._threads, self._hook_ended, spans=spans)
         self._sleeper = Sleeper()
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)
         self._listener = Listener(self._exchanger, self._sleep, self._sleeper.wake)
@@ -233,7 +241,7 @@ class Worker:
             if run.error is None:
                 continue
             if run.job is not None and run.reservation.id not in answer.lost:
-                self._hooks.run(run.job, run.error)
+                self._hooks.run(run.job, run.error, run.span)
             else:
                 self._sleeper.wake()  # the slot that was kept for its hook is free
 
@@ -363,4 +371,7 @@ def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
     context = {"worker": spec.worker, "queue": spec.pool}
     logs.configure(spec.log, context, copy=board.recorder.line)
     board.recorder.arm()
-    return live(Worker(spec, driver_for(spec.url), channel, board), channel)
+    tracing.set_up(spec.tracing)
+    code = live(Worker(spec, driver_for(spec.url), channel, board), channel)
+    tracing.flush()
+    return code

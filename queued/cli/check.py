@@ -56,7 +56,7 @@ def check(config: Path, connection: str | None, *, as_json: bool) -> int:
 def _import(loaded: LoadedConfig) -> list[str]:
     from queued.jobs import imports  # noqa: PLC0415 - only if the configuration is right
 
-    return [one.strip() for one in imports.load(loaded.config.imports, loaded.folder)]
+    return [one.strip() for one in imports.load(loaded.config.code, loaded.folder)]
 
 
 def _jobs(loaded: LoadedConfig) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ def work(
     privileges.check_access(loaded, user)
     for warning in loaded.warnings:
         say(f"warning: {warning}")
-    for warning in imports.load([*loaded.config.imports, *modules], loaded.folder):
+    for warning in imports.load([*loaded.config.code, *modules], loaded.folder):
         say(f"warning: {warning}")
     return standalone.work(spec)
 

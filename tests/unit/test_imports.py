@@ -254,3 +254,30 @@ def test_an_interrupt_is_no_failure_of_the_module(tmp_path: Path, app: str, writ
 
     with pytest.raises(KeyboardInterrupt):
         imports.load([f"{app}.jobs"], tmp_path)
+
+
+def test_a_function_is_looked_for_in_its_module_alone(
+    tmp_path: Path, app: str, write: Write
+) -> None:
+    write("jobs.py", JOB)
+    write("telemetry/__init__.py", "def setup(): return 7")
+    write("telemetry/beside.py", "raise SystemExit")
+
+    assert imports.load([f"{app}.jobs", f"{app}.telemetry:setup"], tmp_path) == []
+    assert imports.function(f"{app}.telemetry:setup")() == 7
+
+
+def test_a_function_that_is_missing_is_named(tmp_path: Path, app: str, write: Write) -> None:
+    write("telemetry.py", "setup = 1\ndef set_up(): ...")
+
+    said = failure([f"{app}.telemetry:setup"], tmp_path)
+    assert said == f'{app}.telemetry has no function "setup"; did you mean "set_up"?'
+
+
+def test_a_function_whose_module_is_missing_is_told_like_any_module(
+    tmp_path: Path, app: str, write: Write
+) -> None:
+    write("jobs.py", JOB)
+
+    said = failure([f"{app}.telemetry:setup"], tmp_path)
+    assert said.startswith(f'no module "{app}.telemetry"')

@@ -11,6 +11,7 @@ BASE = """
 connection: sqlite:///queued.db
 imports: [app.jobs]
 http: {listen: "127.0.0.1:9470", token: "hunter2"}
+tracing: app.telemetry.setup
 shutdown_grace: 20s
 defaults: {timeout: 30, max_tries: 5}
 queues:
@@ -33,7 +34,7 @@ def planned(tmp_path):
 
 def test_every_setting_reaches_the_blueprint(planned, tmp_path):
     asked = planned()
-    assert asked.code.imports == ("app.jobs",)
+    assert asked.code.imports == ("app.jobs", "app.telemetry:setup")
     assert asked.code.folder == tmp_path
     assert asked.code.url == f"sqlite:///{tmp_path}/queued.db"
     assert asked.grace == 20
@@ -47,6 +48,7 @@ def test_every_setting_reaches_the_blueprint(planned, tmp_path):
     assert (blueprint.nice, blueprint.kill_grace, blueprint.polling) == (3, 2, True)
     assert blueprint.env == {"MODE": "fast"}
     assert blueprint.shutdown_grace == 20
+    assert blueprint.tracing == "app.telemetry:setup"
     slow = asked.pools["slow"].blueprint
     assert (slow.limits.timeout, slow.limits.retry_after) == (0, 10)
 
@@ -76,6 +78,7 @@ def test_no_difference(planned):
         ("concurrency: 7", "concurrency: 8", "queues.emails: concurrency changed; its workers are"),
         ("max_tries: 5", "max_tries: 6", "queues.emails: limits changed; its workers are replaced"),
         ("[app.jobs]", "[app.jobs, b]", "imports: app.jobs, b"),
+        ("tracing: app.telemetry.setup", "", "imports: app.jobs"),
         ("9470", "9471", "http: 127.0.0.1:9471"),
         ("hunter2", "hunter3", "http: 127.0.0.1:9470"),
         ("queued.db", "other.db", "connection: changed; every process is replaced"),
