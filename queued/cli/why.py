@@ -20,7 +20,7 @@ from queued.units import format_duration
 
 if TYPE_CHECKING:
     from queued.cli.evidence import Evidence
-    from queued.cli.reasons import Reason
+    from queued.cli.holds import Reason
 
 
 @click.command(
