@@ -4,12 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Most tests wait for servers, forks and signals: more of them at once than there are cores. 0 runs them in one process.
 WORKERS ?= 4
-TYPED  := queued config daemon drivers jobs web
+TYPED  := queued config daemon drivers grafana jobs web
 # The suite starts a thousand Pythons: with this set, each of them compiles all of queued anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all chaos bench lint types coverage format build docs clean
+.PHONY: help run test test-all chaos bench lint types coverage format dashboard build docs clean
 
 help: ## what can be done here
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,15 +56,18 @@ lint: $(VENV)/.dev ## ruff, checks and format
 types: $(VENV)/.dev ## mypy --strict over every module
 	@rm -rf .types && mkdir -p .types/queued
 	@for path in queued/*; do ln -s ../../$$path .types/$$path; done
-	@for folder in config daemon drivers jobs web; do ln -s ../../$$folder .types/queued/$$folder; done
-	@ln -s ../benchmarks .types/benchmarks
-	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued -p benchmarks
+	@for folder in $(filter-out queued,$(TYPED)); do ln -s ../../$$folder .types/queued/$$folder; done
+	@ln -s ../benchmarks ../tools .types/
+	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued -p benchmarks -p tools.dashboard
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## rewrite in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+dashboard: $(VENV)/.dev ## grafana/queued.json anew, after a change in tools/dashboard
+	$(BIN)/python -m tools.dashboard
 
 build: $(VENV)/.dev ## wheel and sdist in dist/
 	rm -rf build dist && $(BIN)/python -m build --quiet

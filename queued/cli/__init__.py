@@ -39,6 +39,7 @@ class Commands(click.Group):
         "purge": ("jobs", "Remove every job that waits in a queue."),
         "failed": ("failed", "List, show, retry and forget failed jobs."),
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),
+        "grafana": ("grafana", "Print the Grafana dashboard, or the alert rules."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature

@@ -19,9 +19,10 @@ MAY_IMPORT = {
     "drivers": LEAVES,
     "jobs": {"drivers"} | LEAVES,
     "config": {"drivers", "jobs"} | LEAVES,
+    "grafana": LEAVES,
     "web": {"config", "jobs", "drivers"} | LEAVES,
     "daemon": {"web", "config", "jobs", "drivers"} | LEAVES,
-    "cli": {"web", "daemon", "config", "jobs", "drivers"} | LEAVES,
+    "cli": {"web", "daemon", "config", "grafana", "jobs", "drivers"} | LEAVES,
 }
 FOLDERS = {name: ROOT / name for name in MAY_IMPORT} | {"cli": ROOT / "queued" / "cli"}
 
