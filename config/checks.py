@@ -68,6 +68,9 @@ def _of_settings(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iter
             yield Problem((*path, key), "has no effect: max_tries is 1")
     if "kill_grace" in is_set and merged.timeout == 0:
         yield Problem((*path, "kill_grace"), "has no effect: there is no timeout")
+    if "slow_after" in is_set and given.slow_after and 0 < merged.timeout <= given.slow_after:
+        message = f"has no effect: timeout ends a run after {format_duration(merged.timeout)}"
+        yield Problem((*path, "slow_after"), message)
     if "max_memory" in is_set and given.max_memory and given.max_memory < SMALL_MEMORY:
         size = format_size(given.max_memory)
         message = f"{size} is about what an idle worker holds: it may be replaced after each job"

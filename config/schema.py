@@ -216,6 +216,9 @@ class QueueConfig(_Section):
     max_wait: OptionalDuration = Field(
         default=None, description="The objective: no job should wait longer before it runs."
     )
+    slow_after: OptionalDuration = Field(
+        default=None, description="A run that takes longer is logged, with where its code stands."
+    )
     max_failure_rate: OptionalShare = Field(
         default=None,
         description="The objective: no more of the runs of five minutes should fail, as in 5%.",

@@ -33,6 +33,7 @@ OF_JOBS = frozenset(
         "job.overran",
         "job.released",
         "job.retried",
+        "job.slow",
         "job.timed_out",
         "hook.failed",
         "hook.given_up",

@@ -96,6 +96,7 @@ class WorkerSpec:
     max_jobs: int | None = None
     max_time: float | None = None
     max_memory: int | None = None
+    slow_after: float | None = None
     kill_grace: float = 5.0
     shutdown_grace: float = 30.0
     nice: int = 0

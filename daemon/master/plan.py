@@ -110,6 +110,7 @@ def _blueprint(name: str, queue: QueueConfig, config: Config, log: LogSpec) -> W
         max_jobs=queue.max_jobs,
         max_time=queue.max_time,
         max_memory=queue.max_memory,
+        slow_after=queue.slow_after,
         kill_grace=queue.kill_grace,
         shutdown_grace=config.shutdown_grace,
         nice=queue.nice,

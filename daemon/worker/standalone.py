@@ -128,8 +128,6 @@ def work(spec: WorkerSpec) -> int:
     os.environ.update(spec.env)
     if spec.nice:
         os.nice(spec.nice)
-    logs.configure(spec.log, {"worker": spec.worker})
-    tracing.set_up(spec.tracing)
     generation = 0
     while True:
         generation += 1
@@ -140,6 +138,8 @@ def work(spec: WorkerSpec) -> int:
             spec, owner=str(owner), index=owner.index, generation=generation, standalone=True
         )
         logs.configure(spec.log, {"worker": spec.worker, "queue": spec.pool})
+        if generation == 1:  # a process has one provider
+            tracing.set_up(spec.tracing)
         log.info(
             "worker.started",
             concurrency=spec.concurrency,

@@ -37,6 +37,7 @@ from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.process import live
 from queued.daemon.worker.run import Interrupt, Run
 from queued.daemon.worker.sleeper import Sleeper
+from queued.daemon.worker.slow import SlowRuns
 from queued.daemon.worker.sweep import Sweep, enforce_deadlines, resident_memory
 from queued.daemon.worker.threads import Threads
 from queued.daemon.worker.whereabouts import whereabouts
@@ -92,6 +93,7 @@ class Worker:
         self._ghosts = Ghosts(
             self._backend, self._exchanger, self._executor.running, self._look_now
         )
+        self._slow = SlowRuns(self._executor.running, spec.slow_after) if spec.slow_after else None
         self._hooks = Hooks(self._backend, self._threads, self._hook_ended, spans=spans)
         self._sleeper = Sleeper()
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)
@@ -329,6 +331,8 @@ class Worker:
         if self._board is not None:
             self._board.beat(now)
         self._overran(enforce_deadlines(self._executor, now), now)
+        if self._slow is not None:
+            self._slow.look(now)
         self.life.tick(now)
         if now >= self.life.abandon_at:
             for run in tuple(self._executor.running):

@@ -241,6 +241,7 @@ def test_secrets_are_not_in_the_repr(file: File) -> None:
         ),
         ("queues: {a: {backoff: 3, retry_after: 3}}", "backoff wins"),
         ("queues: {a: {timeout: 0, kill_grace: 3}}", "queues.a.kill_grace: has no effect"),
+        ("queues: {a: {slow_after: 1m}}", "slow_after: has no effect: timeout ends a run after 1m"),
         ("queues: {a: {max_memory: 1MiB}}", "1 MiB is about what an idle worker holds"),
         ("http: {token: abc}\nqueues: {a: }", "queue.yaml:1: http.token: is shorter"),
         ("defaults: {timeout: 1h}\nqueues: {a: }", "queue.yaml:1: defaults.timeout: 1h is over"),

@@ -16,7 +16,8 @@ shutdown_grace: 20s
 defaults: {timeout: 30, max_tries: 5}
 queues:
   emails: {processes: 2, concurrency: 7, sleep: 1, backoff: [1, 2], max_memory: 64MiB,
-           max_wait: 5s, env: {MODE: fast}, nice: 3, kill_grace: 2s, polling: true}
+           max_wait: 5s, env: {MODE: fast}, nice: 3, kill_grace: 2s, polling: true,
+           slow_after: 10s}
   slow: {timeout: none, retry_after: 10}
 """
 
@@ -45,6 +46,7 @@ def test_every_setting_reaches_the_blueprint(planned, tmp_path):
     assert (blueprint.limits.timeout, blueprint.limits.max_tries) == (30, 5)
     assert blueprint.limits.backoff == [1, 2]
     assert blueprint.max_memory == 64 * 1024 * 1024
+    assert blueprint.slow_after == 10
     assert (blueprint.nice, blueprint.kill_grace, blueprint.polling) == (3, 2, True)
     assert blueprint.env == {"MODE": "fast"}
     assert blueprint.shutdown_grace == 20

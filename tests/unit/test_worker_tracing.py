@@ -63,7 +63,7 @@ def current_span_id() -> int:
 
 
 class Note(Job):
-    name = "test.t_note"
+    name = "test.traced_note"
     queue = QUEUE
 
     async def handle(self) -> None:
@@ -71,7 +71,7 @@ class Note(Job):
 
 
 class Plain(Note):
-    name = "test.t_plain"
+    name = "test.traced_plain"
 
     def handle(self) -> None:
         assert threading.current_thread() is not threading.main_thread()
@@ -79,7 +79,7 @@ class Plain(Note):
 
 
 class Flaky(Note):
-    name = "test.t_flaky"
+    name = "test.traced_flaky"
     retry_after = 0
 
     async def handle(self) -> None:
@@ -88,7 +88,7 @@ class Flaky(Note):
 
 
 class Breaks(Note):
-    name = "test.t_breaks"
+    name = "test.traced_breaks"
     max_tries = 1
     why: str = "error"
 
@@ -106,14 +106,14 @@ class Breaks(Note):
 
 
 class PlainHook(Breaks):
-    name = "test.t_plain_hook"
+    name = "test.traced_plain_hook"
 
     def failed(self, exception: Exception) -> None:
         seen.append(current_span_id())
 
 
 class Asks(Note):
-    name = "test.t_asks"
+    name = "test.traced_asks"
 
     async def handle(self) -> None:
         if self.attempts == 1:
@@ -121,7 +121,7 @@ class Asks(Note):
 
 
 class Endless(Note):
-    name = "test.t_endless"
+    name = "test.traced_endless"
     max_tries = 1
 
     async def handle(self) -> None:
@@ -130,7 +130,7 @@ class Endless(Note):
 
 
 class Stubborn(Endless):
-    name = "test.t_stubborn"
+    name = "test.traced_stubborn"
 
     async def handle(self) -> None:
         seen.append("stubborn")
@@ -142,14 +142,14 @@ class Stubborn(Endless):
 
 
 class Dispatches(Note):
-    name = "test.t_dispatches"
+    name = "test.traced_dispatches"
 
     async def handle(self) -> None:
         await state.queue.push(Note())
 
 
 class Talks(Note):
-    name = "test.t_talks"
+    name = "test.traced_talks"
 
     async def handle(self) -> None:
         structlog.get_logger().info("outer")
@@ -175,7 +175,7 @@ async def test_a_run_is_a_child_of_its_dispatch(traces, queue, shop):
         "messaging.destination.name": QUEUE,
         "messaging.message.id": receipt.id,
         "messaging.client.id": f"{worker.spec.worker}@{socket.gethostname()}",
-        "messaging.queued.job": "test.t_note",
+        "messaging.queued.job": "test.traced_note",
         "messaging.queued.attempt": 1,
         "messaging.queued.outcome": "succeeded",
     }
@@ -358,9 +358,9 @@ async def test_a_run_that_is_given_up_on_has_ended(traces, queue, shop, as_json)
 @pytest.mark.parametrize(
     ("raw", "error", "job"),
     [
-        (b'{"v":1,"job":"test.t_gone"}\n{}', "UnknownJob", "test.t_gone"),
+        (b'{"v":1,"job":"test.traced_gone"}\n{}', "UnknownJob", "test.traced_gone"),
         (b"garbage", "CorruptPayload", "?"),
-        (b'{"v":1,"job":"test.t_note"}\n[]', "CorruptPayload", "test.t_note"),
+        (b'{"v":1,"job":"test.traced_note"}\n[]', "CorruptPayload", "test.traced_note"),
     ],
 )
 async def test_what_cannot_be_read_is_seen_too(raw, error, job, traces, shop):
