@@ -2,7 +2,7 @@
 
 YAML is read more strictly than PyYAML's own loader does: plain scalars follow YAML 1.2 (``yes`` is
 text, ``1:30`` and ``010`` are no numbers), a key given twice is a problem, and so is any tag.
-A variable is put in after parsing, so what it holds can never become YAML.
+A variable or a file is put in after parsing, so what it holds can never become YAML.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -37,7 +38,7 @@ class _TooMuchError(Exception):
 
 
 class Expanded(str):
-    """Text that came from the environment. Its repr shows the reference, never the value."""
+    """Text from the environment or a file. Its repr shows the reference, never the value."""
 
     __slots__ = ("source",)
     source: str
@@ -62,9 +63,9 @@ class Document:
         return None
 
 
-def build(root: yaml.Node, environ: Mapping[str, str]) -> Document:
-    """Turn composed YAML into a ``Document``."""
-    builder = _Builder(environ)
+def build(root: yaml.Node, environ: Mapping[str, str], folder: Path) -> Document:
+    """Turn composed YAML into a ``Document``; ``folder`` is where the file lies."""
+    builder = _Builder(environ, folder)
     document = builder.document
     tree: Any = _DROPPED
     try:
@@ -92,8 +93,9 @@ def typed(text: str) -> Any:
 
 
 class _Builder:
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
         self.environ = environ
+        self.folder = folder
         self.document = Document()
         self.nodes = 0
         self.open: list[yaml.Node] = []
@@ -185,7 +187,7 @@ class _Builder:
         if "$" not in text:
             return text if node.style else typed(text)
         try:
-            expanded = expand(text, self.environ)
+            expanded = expand(text, self.environ, self.folder)
         except KeyError as error:
             name = error.args[0]
             message = (

@@ -59,7 +59,7 @@ def load(
     environ = os.environ if environ is None else environ
     path = path.absolute()
     name = _short(path)
-    document = build(compose(path, name), environ)
+    document = build(compose(path, name), environ, path.parent)
     problems = list(document.problems)
     given = _validated(document.tree, problems)
     url, source, elsewhere = _connection(document.tree, path, environ, connection, problems)

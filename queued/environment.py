@@ -1,4 +1,4 @@
-"""What the environment says: ``${VAR}`` in texts, and where the back-end is.
+"""What the environment says: ``${VAR}`` and ``${file:NAME}`` in texts, and where the back-end is.
 
 A leaf that producers import at their first dispatch, so that they and the daemon find the same
 back-end by the same rules.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from queued import credentials
 from queued.errors import ConfigError
 
 DEFAULT_CONNECTION = "sqlite:///queued.db"
@@ -21,6 +22,7 @@ URL_EXAMPLES = "a URL such as redis://localhost:6379/0 or sqlite:///queued.db"
 _LARGEST_CONFIG = 256 << 10
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}|\$\{")
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_FILE = re.compile(r"file:(.+?)(?::-(.*))?", re.DOTALL)
 _DIALECTS = {
     "sqlite+aiosqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -33,13 +35,15 @@ _USERINFO = re.compile(r"(?<=://)([^:@/?#]*):(.*)@")  # a password may hold any 
 _SECRET_OPTION = re.compile(r"(?i)([?&][^=&#]*(?:pass|secret|token|key)[^=&#]*=)[^&#]*")
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
-    """Return ``text`` with ``${VAR}`` and ``${VAR:-default}`` replaced; ``$$`` stands for ``$``.
+def expand(text: str, environ: Mapping[str, str], folder: Path) -> str:
+    """Return ``text`` with ``${VAR}`` and ``${file:NAME}`` replaced; ``$$`` stands for ``$``.
 
-    The default also replaces an empty variable. What a variable holds is not expanded again.
+    ``${VAR:-default}`` and ``${file:NAME:-default}`` give what stands in for a variable or a file
+    that is not there or empty. What either holds is not expanded again.
 
+    :param folder: where relative names of files start; see ``credentials.read``.
     :raises KeyError: its argument is the name of a variable that is not set and has no default.
-    :raises ValueError: a reference is malformed.
+    :raises ValueError: a reference is malformed, or a file cannot be used.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -47,19 +51,30 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         if match[1] is None:
             raise ValueError("${ is never closed; for a plain ${ write $${")
-        reference = _NAME.fullmatch(match[1])
+        variable, file = _NAME.fullmatch(match[1]), _FILE.fullmatch(match[1])
+        reference = variable or file
         if reference is None:
-            raise ValueError(
-                f"${{{match[1]}}} is no reference; write ${{NAME}} or ${{NAME:-default}}"
-            )
+            forms = "${NAME}, ${NAME:-default} or ${file:PATH}"
+            raise ValueError(f"${{{match[1]}}} is no reference; write {forms}")
         name, default = reference[1], reference[2]
-        if default is None:
-            return environ[name]
-        if "${" in default:
+        if "${" in name:
+            raise ValueError("${file:...}: the path cannot hold another ${...}")
+        if "${" in (default or ""):
             raise ValueError(f"${{{name}:-...}}: the default cannot hold another ${{...}}")
-        return environ.get(name) or default
+        if variable:
+            return environ[name] if default is None else environ.get(name) or default
+        return _from_file(name, default, environ, folder)
 
     return _REFERENCE.sub(value, text)
+
+
+def _from_file(name: str, default: str | None, environ: Mapping[str, str], folder: Path) -> str:
+    try:
+        return credentials.read(name, environ, folder)
+    except credentials.Missing:
+        if default is None:
+            raise
+        return default
 
 
 def redact(url: str) -> str:
@@ -160,14 +175,14 @@ def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
             raise ConfigError([f"{path}: connection: expected a URL in quotes"])
         connection = value.value
     try:
-        expanded = expand(connection, environ)
+        expanded = expand(connection, environ, path.absolute().parent)
     except KeyError as error:
         raise ConfigError(
             [f"{path}: connection: the environment variable {error.args[0]:.80} is not set"]
         ) from None
     except ValueError as error:
         raise ConfigError([f"{path}: connection: {error}"]) from None
-    return _checked(expanded, f"{path}: connection", path.resolve().parent)
+    return _checked(expanded, f"{path}: connection", path.absolute().parent)
 
 
 def _value_of(name: str, root: Any) -> Any:

@@ -62,6 +62,8 @@ def test_yaml_loads(texts: list[str], tmp_path: Path) -> None:
             continue
         path = tmp_path / "queue.yaml"
         path.write_text(text)
+        for name in re.findall(r"\$\{file:([\w-]+)\}", text):
+            (tmp_path / name).write_text("a secret of a good length")
         assert load(path, ENVIRONMENT).config.queues
 
 

@@ -31,16 +31,17 @@ HERE = Path("/srv/app")
         ("cost: 5$", "cost: 5$"),
         ("${NESTED}", "${A}"),
         ("${NONE:-redis://h:6379/0}", "redis://h:6379/0"),
+        ("${file:-9}", "9"),  # a variable of that name
     ],
 )
 def test_expand(text: str, expanded: str) -> None:
     environ = {"A": "1", "B": "two", "EMPTY": "", "NESTED": "${A}"}
-    assert expand(text, environ) == expanded
+    assert expand(text, environ, HERE) == expanded
 
 
 def test_expand_names_the_variable_that_is_missing() -> None:
     with pytest.raises(KeyError) as caught:
-        expand("redis://${HOST}", {})
+        expand("redis://${HOST}", {}, HERE)
     assert caught.value.args == ("HOST",)
 
 
@@ -51,12 +52,16 @@ def test_expand_names_the_variable_that_is_missing() -> None:
         ("${}", "no reference"),
         ("${1}", "no reference"),
         ("${A-9}", "no reference"),
-        ("${A:-${B}}", "cannot hold another"),
+        ("${A:-${B}}", "the default cannot hold another"),
+        ("${file:a:-${B}}", "the default cannot hold another"),
+        ("${file:${A}}", "the path cannot hold another"),
+        ("${file:}", "no reference"),
+        ("${FILE:x}", "no reference"),
     ],
 )
 def test_expand_refuses_malformed_references(text: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        expand(text, {"A": "1"})
+        expand(text, {"A": "1"}, HERE)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +218,15 @@ def test_a_producer_without_any_configuration_is_told_the_three_ways(tmp_path: P
         find_connection({}, tmp_path)
     for way in ("queue.connect", "QUEUE_CONNECTION", "QUEUED_CONFIG"):
         assert way in str(caught.value)
+
+
+def test_a_producer_reads_the_same_secret_as_the_daemon(tmp_path: Path) -> None:
+    """Kubernetes links a file into a folder that changes: relative paths start at the link."""
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data" / "queue.yaml").write_text("connection: sqlite:///${file:name}.db")
+    (tmp_path / "queue.yaml").symlink_to("..data/queue.yaml")
+    (tmp_path / "name").write_text("jobs\n")
+    assert find_connection({}, tmp_path)[0] == f"sqlite:///{tmp_path}/jobs.db"
 
 
 def test_a_missing_file_named_by_the_environment_is_an_error(tmp_path: Path) -> None:
