@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from queued.web.exposition import Exposition
-from queued.web.guard import LOOPBACK_HOSTS, Guard
+from queued.web.guard import LOOPBACK_HOSTS, TRUSTED, Guard
 from queued.web.overview import Overview
 from queued.web.page import render
 
@@ -39,7 +39,7 @@ def create_app(
 
     :param unready: returns the reasons why the daemon is not ready, one sentence each.
     :param overview: returns what the page at ``/`` shows.
-    :param token: asked for everywhere but on ``/healthz``.
+    :param token: asked for everywhere but on ``/healthz`` and, for its reasons, ``/readyz``.
     :param hosts: the names that a ``Host`` header may have; see ``allowed_hosts``.
     """
     exposition = Exposition(collector)
@@ -55,11 +55,10 @@ def create_app(
             return Response(page.zipped, headers=headers, media_type=page.content_type)
         return Response(page.body, headers=headers, media_type=page.content_type)
 
-    def readyz(_: Request) -> Response:
+    def readyz(request: Request) -> Response:
         reasons = list(unready())
-        if reasons:
-            return JSONResponse({"ready": False, "reasons": reasons}, status_code=503)
-        return JSONResponse({"ready": True, "reasons": []})
+        told = {"reasons": reasons} if request.scope[TRUSTED] else {}
+        return JSONResponse({"ready": not reasons} | told, status_code=503 if reasons else 200)
 
     return Starlette(
         routes=[

@@ -2,7 +2,7 @@
 
 GET and HEAD only; on a loopback address a ``Host`` that is ours, so that a page of another site
 cannot reach the daemon through a name that it points at 127.0.0.1 (DNS rebinding); with a token
-nothing but ``/healthz`` without it.
+nothing without it but what probes ask for.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/healthz"})
-"""Answered without a token: probes of a service manager carry none, and it tells nothing."""
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+"""Answered without a token, too, yes or no and nothing more: probes and balancers carry none."""
+
+TRUSTED = "queued.trusted"
+"""The key of the scope that tells a page whether who asks may know everything."""
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -54,16 +57,17 @@ class Guard:
                 MutableHeaders(scope=message).update(SECURITY_HEADERS)
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self._app
+        headers = Headers(scope=scope)
+        scope[TRUSTED] = self._token is None or self._authorized(headers)
+        answer: ASGIApp = self._refusal(scope, headers) or self._app
         await answer(scope, receive, send_hardened)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if scope["method"] not in {"GET", "HEAD"}:
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"})
-        headers = Headers(scope=scope)
         if self._hosts is not None and _hostname(headers.get("host", "")) not in self._hosts:
             return _refuse(HTTPStatus.MISDIRECTED_REQUEST)
-        if self._token and scope["path"] not in OPEN_PATHS and not self._authorized(headers):
+        if not scope[TRUSTED] and scope["path"] not in OPEN_PATHS:
             return _refuse(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="queued"'})
         return None
 

@@ -131,10 +131,11 @@ async def test_another_hosts_name_is_misdirected(host: str, status: int) -> None
         assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-async def test_a_token_is_asked_for_everywhere_but_on_healthz() -> None:
+async def test_a_token_is_asked_for_everywhere_but_by_probes() -> None:
     async with running(token="s3cret-ü") as (_, client):
         assert (await client.get("/healthz")).status_code == 200
-        for path in ("/", "/static/page.css", "/metrics", "/readyz", "/nonsuch"):
+        assert (await client.get("/readyz")).status_code == 200
+        for path in ("/", "/static/page.css", "/metrics", "/healthz/", "/readyz/", "/nonsuch"):
             refused = await client.get(path)
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"].startswith("Bearer")
@@ -144,6 +145,15 @@ async def test_a_token_is_asked_for_everywhere_but_on_healthz() -> None:
         right = {"Authorization": "bearer s3cret-ü".encode(), "Host": b"jobs.example"}
         assert (await client.get("/metrics", headers=right)).status_code == 200
         assert (await client.post("/metrics", headers=right)).status_code == 405
+
+
+async def test_a_probe_without_the_token_hears_yes_or_no() -> None:
+    async with running(token="s3cret") as (site, client):
+        site.reasons = ["pool emails: no worker running (fatal)"]
+        answer = await client.get("/readyz", headers={"Authorization": "Bearer wrong"})
+        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+        answer = await client.get("/readyz", headers={"Authorization": "Bearer s3cret"})
+        assert answer.json() == {"ready": False, "reasons": site.reasons}
 
 
 async def test_a_request_without_end_is_cut_off() -> None:
