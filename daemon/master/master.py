@@ -8,6 +8,7 @@ it. What takes time is a state with a deadline, looked at in every turn of the l
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import secrets
 import selectors
@@ -66,6 +67,7 @@ def run(
     :raises QueuedError: the HTTP address cannot be bound, or there is no folder for the socket.
     """
     open_standard_descriptors()
+    faulthandler.enable(2)  # should the loop hang, the service manager's SIGABRT tells where
     titles.show(f"master {loaded.path}")
     user = privileges.identity(loaded.config.user)
     runtime, install = _occupy(loaded, user, os.environ if environ is None else environ)

@@ -70,20 +70,44 @@ def test_a_failed_reload_is_over_too(master, manager, tmp_path):
     until(lambda: len(manager.heard("READY=1")) == 2, "READY after the reload")
 
 
-def test_a_master_that_hangs_gives_no_signs_of_life(master, manager, tmp_path):
+@pytest.fixture
+def clock(master, tmp_path) -> Iterator[Manager]:
+    """Yield what another master says, whose signs of life tell how time goes by here."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "clock"))
+        sock.setblocking(False)
+        master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "clock"), WATCHDOG_USEC="200000").start()
+        yield Manager(sock)
+
+
+def is_silent(manager: Manager, clock: Manager) -> bool:
+    """Tell whether nothing is heard while ten signs of life are due."""
+    known, ticks = len(manager.heard("")), len(clock.heard("WATCHDOG=1"))
+    until(lambda: len(clock.heard("WATCHDOG=1")) >= ticks + 10, "the clock")
+    return len(manager.heard("")) == known
+
+
+def test_a_master_that_hangs_gives_no_signs_of_life(master, manager, clock, tmp_path):
     running = master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000").start()
     until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+    (_,) = Path(f"/proc/{running.pid}/task").iterdir()  # no thread that could speak for the loop
     workers = running.pids()
     running.signal(signal.SIGSTOP)
-    stat = Path(f"/proc/{running.pid}/stat")
-    until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the master to stand")
-    manager.heard("")
-    known = len(manager.messages)
+    until(lambda: is_silent(manager, clock), "the master to stand")
     for pid in workers:
         os.kill(pid, 0)  # they live on
-    assert len(manager.heard("")) == known
     running.signal(signal.SIGCONT)
-    until(lambda: len(manager.heard("")) > known, "signs of life again")
+    until(lambda: not is_silent(manager, clock), "signs of life again")
+
+
+def test_the_end_of_a_master_that_hangs_tells_where_it_hung(master):
+    running = master(CONFIG).start()
+    running.signal(signal.SIGABRT)  # as systemd sends it when the watchdog was not fed
+    assert running.wait() == -signal.SIGABRT
+    _, fatal, stack = running.output().partition("Fatal Python error: Aborted")
+    assert fatal
+    assert "in _wait" in stack
+    until(lambda: not running.processes(), "its children to end with it")
 
 
 def test_a_reload_during_the_start_does_not_say_that_it_is_over(master, manager, tmp_path):
