@@ -33,6 +33,11 @@ class TraceContext(NamedTuple):
     """It has sent many jobs: each has a trace of its own with a link to it. Else it is the parent
     of what the job does."""
 
+    @property
+    def trace_id(self) -> str:
+        """In 32 hexadecimal digits."""
+        return self.traceparent.split("-")[1]
+
     def in_job(self, job: NewJob) -> NewJob:
         """Return a job of ours with this context in its payload, as far as the header has room."""
         payload = job.payload

@@ -12,6 +12,7 @@ from queued.cli.output import console, moment, print_fields, print_table
 from queued.drivers.base import Counts, FailedJob, JobInfo
 from queued.jobs.payload import body_text, job_name
 from queued.jobs.text import one_line, safe_lines
+from queued.jobs.trace_context import TraceContext
 from queued.units import format_size
 
 
@@ -43,6 +44,7 @@ def as_json(info: JobInfo) -> dict[str, Any]:
         "state": info.state.value,
         "job": job_name(info.payload),
         "payload": _payload(info.payload),
+        "trace_id": _trace_id(info.payload),
         "enqueued_at": info.enqueued_at,
         "ready_at": info.ready_at,
         "due_at": info.due_at,
@@ -61,6 +63,7 @@ def failure_json(failed: FailedJob) -> dict[str, Any]:
         "queue": failed.queue,
         "job": job_name(failed.payload),
         "payload": _payload(failed.payload),
+        "trace_id": _trace_id(failed.payload),
         "failed_at": failed.failed_at,
         "enqueued_at": failed.enqueued_at,
         "counts": counts_of(failed.counts),
@@ -80,6 +83,7 @@ def print_job(info: JobInfo) -> None:
             ("state", info.state.value),
             ("payload", body_text(info.payload)),
             ("size", f"{len(info.payload)} bytes"),
+            ("trace", _trace_id(info.payload)),
             ("enqueued", moment(info.enqueued_at)),
             ("ready", moment(info.ready_at)),
             ("due", moment(info.due_at)),
@@ -94,6 +98,12 @@ def print_job(info: JobInfo) -> None:
     elif dossier := _last_dossier(info.history):
         print_dossier(dossier)
     print_history(info.history)
+
+
+def _trace_id(payload: bytes) -> str | None:
+    """Return the trace of the dispatch, if that was traced."""
+    context = TraceContext.of(payload)
+    return context.trace_id if context else None
 
 
 def _last_dossier(history: bytes) -> dict[str, Any] | None:

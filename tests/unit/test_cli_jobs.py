@@ -18,6 +18,7 @@ from queued.drivers import driver_for
 from queued.drivers.base import Driver, Fail, NewJob, Release
 from queued.drivers.states import Charge
 from tests.unit.commands import Application, application
+from tests.unit.traced import tracing
 
 app = pytest.fixture(application)
 
@@ -89,6 +90,18 @@ def test_dispatch_prints_a_receipt(app: Application) -> None:
     assert found["state"] == "ready"
     assert found["job"] == app.job("SendEmail")
     assert found["payload"] == {"to": "a@b.c", "password": "***"}
+
+
+def test_a_job_tells_the_trace_of_its_dispatch(app: Application) -> None:
+    dispatch = ("dispatch", app.job("SendEmail"), '{"to": "a@b.c"}', "--json")
+    with tracing() as traces:
+        traced = app(*dispatch).json["id"]
+    untraced = app(*dispatch).json["id"]
+    trace_id = f"{traces.one('send emails').context.trace_id:032x}"
+    assert app("job", traced, "--json").json["trace_id"] == trace_id
+    assert re.search(rf"^trace +{trace_id}$", app("job", traced).out, re.MULTILINE)
+    assert app("job", untraced, "--json").json["trace_id"] is None
+    assert "trace" not in app("job", untraced).out
 
 
 def test_dispatch_elsewhere_later_under_an_id(app: Application) -> None:
