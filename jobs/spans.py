@@ -136,10 +136,12 @@ def sender_of(payload: bytes) -> tuple[Context, list[Link]]:
     sent = TraceContext.of(payload)
     if sent is None:
         return Context(), []
-    carrier = {"traceparent": sent.traceparent, "tracestate": sent.tracestate}
-    context = _W3C.extract(carrier, Context())
-    sender = trace.get_current_span(context).get_span_context()
-    return (Context() if sent.link else context), [Link(sender)] if sender.is_valid else []
+    with _in_peace():
+        carrier = {"traceparent": sent.traceparent, "tracestate": sent.tracestate}
+        context = _W3C.extract(carrier, Context())
+        sender = trace.get_current_span(context).get_span_context()
+        return (Context() if sent.link else context), [Link(sender)] if sender.is_valid else []
+    return Context(), []
 
 
 @lru_cache(maxsize=8)

@@ -17,9 +17,13 @@ from queued.jobs.payload import MAX_HEADER
 
 _START = b',"trace'
 _TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
-_TRACESTATE = r"[ !#-\[\]-~]{1,512}"  # what JSON writes as it is
+_MEMBER = r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ !#-+\--<>-\[\]-~]{0,255}[!#-+\--<>-\[\]-~]"
+"""One vendor's, but for quotes and backslashes, which JSON would write otherwise."""
+_TRACESTATE = rf"{_MEMBER}(?:,{_MEMBER}){{0,31}}"
+_MAX_TRACESTATE = 512
 _FORM = re.compile(
-    rf',"trace(parent|link)":"({_TRACEPARENT})"(?:,"tracestate":"({_TRACESTATE})")?}}'.encode()
+    rf',"trace(parent|link)":"({_TRACEPARENT})"'
+    rf'(?:,"tracestate":"(?=[^"]{{1,{_MAX_TRACESTATE}}}")({_TRACESTATE})")?}}'.encode()
 )
 _STATE = re.compile(_TRACESTATE)
 
@@ -44,7 +48,9 @@ class TraceContext(NamedTuple):
         end = payload.find(b"}\n")
         word = "tracelink" if self.link else "traceparent"
         parent = f',"{word}":"{self.traceparent}"'
-        state = f',"tracestate":"{self.tracestate}"' if _STATE.fullmatch(self.tracestate) else ""
+        state = ""
+        if len(self.tracestate) <= _MAX_TRACESTATE and _STATE.fullmatch(self.tracestate):
+            state = f',"tracestate":"{self.tracestate}"'
         for added in (parent + state, parent):
             if end + len(added) < MAX_HEADER:
                 with_context = b"".join((payload[:end], added.encode(), payload[end:]))

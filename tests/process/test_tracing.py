@@ -228,8 +228,9 @@ def collector() -> Iterator[Collector]:
 def test_the_setup_of_the_documentation_exports_to_a_collector(daemon, url, collector):
     page = (ROOT / "docs" / "tracing.md").read_text()
     _, snippet, *_ = page.split("```python\n# app/telemetry.py\n")
+    config = CONFIG.format(url=url, function="setup").replace("telemetry.", "app.telemetry.")
     one = daemon(
-        CONFIG.format(url=url, function="setup").replace("telemetry.", "app.telemetry."),
+        config.replace("second: {}", "second: {env: {OTEL_SERVICE_NAME: reports}}"),
         jobs=JOBS,
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.server_port}",
         OTEL_SERVICE_NAME="mailer",
@@ -241,7 +242,7 @@ def test_the_setup_of_the_documentation_exports_to_a_collector(daemon, url, coll
     work_off(url)
     assert one.stop() == 0
     assert sorted(collector.names) == [*["process first"] * 2, "process second", "send second"]
-    assert collector.services == {"mailer"}
+    assert collector.services == {"mailer", "reports"}
 
 
 def test_a_collector_that_hangs_holds_up_nothing(traced, url):
@@ -284,6 +285,21 @@ def test_a_function_that_is_not_there_is_refused(traced, url):
     assert one.wait() == 78
     assert said in one.output()
     assert "Traceback" not in one.output()
+
+
+def test_a_reload_takes_it_in(traced, url):
+    one = traced(url, "setup")
+    text = one.config.read_text()
+    one.config.write_text(text.replace("tracing: telemetry.setup\n", ""))
+    one.start()
+    before = {worker["pid"] for worker in one.workers()}
+    one.config.write_text(text)
+    one.run("reload")
+    until(lambda: before.isdisjoint(worker["pid"] for worker in one.workers()), "new workers")
+    one.run("dispatch", "work.First", "{}")
+    work_off(url)
+    assert one.stop() == 0
+    assert "process second" in {span["name"] for span in spans(one)}
 
 
 def test_a_worker_alone_traces_too(traced, url):

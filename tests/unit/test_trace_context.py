@@ -16,6 +16,10 @@ from queued.jobs.payload import MAX_HEADER
 from queued.jobs.trace_context import TraceContext, without_context
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+MANY = ",".join(["a=b"] * 33)
+LONG = ",".join(["a=" + "b" * 200] * 3)
+AS = "a" * 513
+X = "x" * 250
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 
@@ -33,7 +37,8 @@ def packed(context: TraceContext, encoded: bytes | None = None) -> bytes:
 CONTEXTS = [
     TraceContext(PARENT),
     TraceContext(PARENT, link=True),
-    TraceContext(PARENT, "vendor=x:1,other@sys=a b"),
+    TraceContext(PARENT, "vendor=x:1,1other@sys=a b,third=!#~<>"),
+    TraceContext(PARENT, ",".join(f"vendor{n}=1" for n in range(32))),
     TraceContext(PARENT, "vendor=1", link=True),
 ]
 
@@ -124,9 +129,15 @@ def header_with(extra: str) -> bytes:
         f',"traceparent":"{PARENT}","more":1',
         f',"traceparent": "{PARENT}"',
         f',"traceparent":"{PARENT}","tracestate":""',
-        f',"traceparent":"{PARENT}","tracestate":"{"a" * 513}"',
+        f',"traceparent":"{PARENT}","tracestate":"a={AS}"',
         f',"traceparent":"{PARENT}","tracestate":"a=\\u0000"',
         f',"traceparent":"{PARENT}","tracestate":"a=\\""',
+        f',"traceparent":"{PARENT}","tracestate":"a"',
+        f',"traceparent":"{PARENT}","tracestate":"a=b,"',
+        f',"traceparent":"{PARENT}","tracestate":"a=b=c"',
+        f',"traceparent":"{PARENT}","tracestate":"A=b"',
+        f',"traceparent":"{PARENT}","tracestate":"{MANY}"',
+        f',"traceparent":"{PARENT}","tracestate":"{LONG}"',
         f',"tracefoo":"{PARENT}"',
     ],
 )
@@ -150,7 +161,7 @@ def test_a_tracestate_that_json_would_write_otherwise_is_left_out(state):
 @pytest.mark.parametrize(
     ("length", "kept"),
     [
-        (50, TraceContext(PARENT, "a=" + "x" * 500)),
+        (50, TraceContext(PARENT, f"a={X},b={X}")),
         (100, TraceContext(PARENT)),
         (155, None),
     ],
@@ -161,7 +172,7 @@ def test_a_header_grows_no_longer_than_every_queued_reads(length, kept):
 
         async def handle(self) -> None: ...
 
-    traced = packed(TraceContext(PARENT, "a=" + "x" * 500), payload.encode(Long()))
+    traced = packed(TraceContext(PARENT, f"a={X},b={X}"), payload.encode(Long()))
     assert TraceContext.of(traced) == kept
     assert len(traced.partition(b"\n")[0]) <= MAX_HEADER
     assert payload.job_name(traced) == Long.name
