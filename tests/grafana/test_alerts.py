@@ -61,7 +61,7 @@ def test_an_alert_has_its_section_in_the_runbook(alert: str) -> None:
     url = ALERTS[alert]["annotations"]["runbook_url"]
     assert url == f"docs/runbook.md#{alert.lower()}"
     section = SECTIONS[alert]
-    for part in ("**Symptom.**", "**Look at.**", "**Do.**"):
+    for part in ("**Symptom.**", "**Look at.**", "```sh", "**Do.**"):
         assert part in section
 
 

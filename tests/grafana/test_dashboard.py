@@ -8,15 +8,14 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from queued.cli import Commands
-from queued.daemon.metrics import BUCKETS
-from queued.daemon.monitor import collector
 from queued.grafana import OLDEST_READY, dashboard
-from tests.grafana.dashboard import PATH, load, panels, queries
+from tests.grafana.dashboard import PATH, load, panels
 from tools.dashboard import text
 
 DASHBOARD = load()
@@ -79,21 +78,6 @@ def test_panels_do_not_overlap_and_fill_their_rows() -> None:
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in PANELS.values())
 
 
-def test_every_metric_of_a_query_is_in_the_catalogue() -> None:
-    suffixes = {"_bucket", "_count", "_sum"}
-    known = {
-        "queue_jobs", "queue_oldest_ready_age_seconds", "queue_oldest_reserved_age_seconds",
-        "queue_max_wait_seconds", "queue_paused", "jobs_enqueued_total", "workers", "pool_state",
-        "driver_up", "stats_timestamp_seconds", "scrape_duration_seconds", "build_info",
-        "config_last_reload_successful",
-        *collector.COUNTED, *collector.POOL_GAUGES,
-        *(name + suffix for name in BUCKETS for suffix in suffixes),
-    }  # fmt: skip
-    for name, expr in queries(DASHBOARD):
-        asked = set(re.findall(r"\bqueued_(\w+)", expr))
-        assert asked <= known, name
-
-
 def test_descriptions_name_commands_that_exist() -> None:
     said = " ".join(panel["description"] for panel in PANELS.values())
     commands = set(re.findall(r"`queued (\w+)", said))
@@ -116,3 +100,14 @@ def test_each_queues_max_wait_colours_its_bar() -> None:
         "critical": {"color": "red", "value": 5.0},
         "emails": {"color": "red", "value": 90.0},
     }
+
+
+def test_the_provisioning_folder_is_what_the_docs_install() -> None:
+    folder = PATH.parent / "provisioning"
+    [provider] = yaml.safe_load((folder / "dashboards" / "queued.yaml").read_text())["providers"]
+    [source] = yaml.safe_load((folder / "datasources" / "queued.yaml").read_text())["datasources"]
+    page = (PATH.parents[1] / "docs" / "grafana.md").read_text()
+    assert provider["type"] == "file"
+    assert f"tee {provider['options']['path']}/queued.json" in page
+    [variable] = [one for one in DASHBOARD["templating"]["list"] if one["type"] == "datasource"]
+    assert source["type"] == variable["query"]

@@ -3,8 +3,8 @@
 spec.py has the words of a panel, panels.py the kinds, rows/ a module for each row. Ids are fixed
 (the row's hundred and a number): links from panel to panel name them.
 
-The format is the classic one, which Grafana 10 and newer import and provision; the SDK's
-dashboardv2 is for the newest alone.
+The format is the classic one, which is imported and provisioned everywhere; the SDK's dashboardv2
+is for the newest Grafana alone.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def panels() -> list[Panel]:
             Spec(
                 id=404,
                 title="Failed jobs kept",
-                about="They stay until they are retried, forgotten or pruned. `queued failed "
+                about="They stay until they are retried or forgotten: `queued failed "
                 "retry --all` after a fix, `queued failed forget ID` for what is settled.",
                 queries={"{{queue}}": 'max by (queue) (queued_queue_jobs{Q,state="failed"})'},
                 links=to_queue(panel=401),

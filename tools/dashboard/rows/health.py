@@ -77,8 +77,8 @@ def panels() -> list[Panel]:
                 id=105,
                 title="Longest wait",
                 about="The oldest ready job of the worst queue, as a share of that queue's "
-                "max_wait. Over 100 % the objective is missed: see which queue, and whether its "
-                "slots are full.",
+                "max_wait. Over 100 % the objective is missed: see which queue, then ask "
+                "`queued why QUEUE`.",
                 queries={"wait": f"max({AGE} / on (queue) ({OBJECTIVE} > 0))"},
                 unit="percentunit",
                 steps=above(0.5, 1),
@@ -120,8 +120,8 @@ def panels() -> list[Panel]:
             Spec(
                 id=108,
                 title="Alerts firing",
-                about="Rules of grafana/alerts.yml that fire now; each has its section in the "
-                "runbook.",
+                about="Rules that fire now; each has its section in the runbook. 0 also where "
+                "Prometheus has not loaded grafana/alerts.yml.",
                 queries={
                     "alerts": 'count(ALERTS{alertname=~"Queued.+",alertstate="firing"}) '
                     "or vector(0)"

@@ -47,7 +47,8 @@ def panels() -> list[Panel]:
                 id=303,
                 title="Workers",
                 about="What the workers do, beside the dashed line of how many there should be. "
-                "Many that start: a crash loop or slow imports. `queued status` lists each.",
+                "Many that start: a crash loop or slow imports. `queued status --workers` "
+                "lists each.",
                 queries={
                     "{{state}}": "sum by (state) (queued_workers{P})",
                     "desired": "sum(queued_workers_desired{P})",
@@ -109,7 +110,7 @@ def panels() -> list[Panel]:
                 id=308,
                 title="Oldest reservation",
                 about="How long the longest running job of each queue runs already. Beyond its "
-                "timeout: `queued status` tells whether the master is killing it.",
+                "timeout: `queued why ID` tells what becomes of it.",
                 queries={
                     "{{queue}}": "max by (queue) (queued_queue_oldest_reserved_age_seconds{Q})"
                 },

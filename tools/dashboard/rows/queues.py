@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Panel
 
 from tools.dashboard.panels import graph
-from tools.dashboard.rows.terms import AGE, ENDED, ENQUEUED, OBJECTIVE, OUTCOMES, READY, failing
+from tools.dashboard.rows.terms import AGE, OBJECTIVE, OUTCOMES, READY, failing
 from tools.dashboard.spec import Spec, above, quantile, to_panel, to_queue
 
 
@@ -17,7 +17,7 @@ def panels() -> list[Panel]:
                 id=201,
                 title="Runs",
                 about="Attempts that ended, a second. Zero with a backlog means that the queue "
-                "stands still: `queued status` tells whether its workers run.",
+                "stands still: `queued why QUEUE` says for what.",
                 queries={
                     "{{queue}}": "sum by (queue) (rate(queued_attempts_total{Q}[$__rate_interval]))"
                 },
@@ -118,7 +118,8 @@ def panels() -> list[Panel]:
             Spec(
                 id=209,
                 title="Oldest ready job and max_wait",
-                about="A line above the dashed one of its queue misses its objective. Full slots: "
+                about="A line above the dashed one of its queue misses its objective; `queued why "
+                "QUEUE` says what it waits for. Full slots: "
                 "more workers. Free slots: the queue is paused, parked (processes: 0), or its "
                 "workers do not start.",
                 queries={"{{queue}}": AGE, "max_wait {{queue}}": OBJECTIVE},
@@ -144,9 +145,12 @@ def panels() -> list[Panel]:
             Spec(
                 id=211,
                 title="Growth of the backlog",
-                about="Put in less what left for good, in jobs a second. Above zero for long: the "
-                "pool is too small for its load.",
-                queries={"{{queue}}": f"{ENQUEUED} - on (queue) {ENDED}"},
+                about="How fast what waits, due or not, grows or shrinks, in jobs a second. Above "
+                "zero for long: the pool is too small for its load.",
+                queries={
+                    "{{queue}}": "sum by (queue) (max by (queue, state) "
+                    '(deriv(queued_queue_jobs{Q,state=~"ready|scheduled"}[5m])))'
+                },
                 unit="suffix: /s",
                 links=to_queue(panel=301),
             )

@@ -6,9 +6,6 @@ READY = 'max by (queue) (queued_queue_jobs{Q,state="ready"})'
 AGE = "max by (queue) (queued_queue_oldest_ready_age_seconds{Q})"
 OBJECTIVE = "max by (queue) (queued_queue_max_wait_seconds{Q})"
 ENQUEUED = "max by (queue) (rate(queued_jobs_enqueued_total{Q}[$__rate_interval]))"
-ENDED = (
-    'sum by (queue) (rate(queued_attempts_total{Q,outcome=~"succeeded|failed"}[$__rate_interval]))'
-)
 CHARGED = 'outcome!="released"'
 """Attempts that counted."""
 BAD = 'outcome!~"succeeded|released"'
