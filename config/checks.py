@@ -30,6 +30,8 @@ def contradictions(config: Config) -> Iterator[Problem]:
             "127.0.0.1"
         )
         yield Problem(("http", "listen"), message)
+    if config.webhook is not None and config.webhook.url is None:
+        yield Problem(("webhook",), "url is missing: where are alerts to be posted?")
     for path, queue in _queues(config):
         if queue.polling and queue.sleep == 0:
             message = "polling with sleep 0 would never rest; give sleep at least 100ms"

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from queued.config.checks import contradictions, warnings
 from queued.config.connection import resolve
 from queued.config.document import Document, build
-from queued.config.endpoint import resolved
 from queued.config.messages import problems_of
 from queued.config.problems import KeyPath, Problem, format_path
 from queued.config.schema import Config, QueueConfig
@@ -66,10 +65,6 @@ def load(
     config = None
     if given is not None:
         config = _merged(given).model_copy(update={"connection": url})
-        if config.webhook is not None:
-            webhook, found = resolved(config.webhook, path.parent)
-            config = config.model_copy(update={"webhook": webhook})
-            problems += _without_echoes(found, problems)
         problems += _without_echoes(contradictions(config), problems)
     elsewhere += tuple(doubts(path, given.user if given else None))
     if problems or elsewhere or given is None or config is None:

@@ -154,16 +154,10 @@ class Webhook(_Section):
     url: Annotated[Text, AfterValidator(endpoint.check_url)] | None = Field(
         default=None, repr=False, description="http:// or https://; empty: nothing is posted."
     )
-    url_file: Text | None = Field(
-        default=None, description="A file that holds the URL, from this file's folder on."
-    )
     secret: Annotated[Text, AfterValidator(endpoint.check_secret)] | None = Field(
         default=None,
         repr=False,
         description="Signs each message: whsec_ and 24 to 64 random bytes in base64.",
-    )
-    secret_file: Text | None = Field(
-        default=None, description="A file that holds the secret, from this file's folder on."
     )
     format: Literal["json", "slack"] = Field(
         default="json", description="slack: a text, as Slack, Mattermost and others take it."

@@ -172,7 +172,7 @@ def test_a_daemon_tells_of_jobs_that_fail(
 imports: [work]
 http: {listen: "127.0.0.1:0"}
 log: {format: json}
-webhook: {url: "${HOOK}", secret_file: secret}
+webhook: {url: "${HOOK}", secret: "${file:secret}"}
 queues: {default: {sleep: 100ms, max_failure_rate: 10%}}
 """
     one = daemon(config, jobs=JOBS, HOOK=receiver.url)
