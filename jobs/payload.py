@@ -25,6 +25,7 @@ from queued.jobs import registry
 from queued.jobs.job import Job
 from queued.jobs.redaction import looks_secret, redact, redact_text
 from queued.jobs.text import one_line
+from queued.jobs.trace_context import MAX_HEADER, without_context
 from queued.units import format_size
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ VERSION = 1
 MAX_PAYLOAD = 2**20
 """Bytes that a payload may have, envelope included."""
 
-MAX_HEADER = 1_000
-"""Bytes of a header that can be read."""
 _MAX_HEADERS = 4_096
 _names: dict[bytes, str] = {}
 """Headers seen, by their bytes: only of registered classes, so garbage cannot fill it."""
@@ -157,8 +156,6 @@ def _dispatchable(job: Any) -> Codec:
 def _name(header: bytes) -> str:
     name = _names.get(header)
     if name is None:
-        from queued.jobs.trace_context import without_context  # noqa: PLC0415 - no producer needs it
-
         plain = without_context(header)
         name = _names.get(plain) or _read_header(plain)
     return name

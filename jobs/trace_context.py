@@ -10,10 +10,13 @@ over it. It comes from outside: what has not exactly this form is no context, wh
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple, Self
 
 from queued.drivers.base import NewJob
-from queued.jobs.payload import MAX_HEADER
+
+MAX_HEADER = 1_000
+"""Bytes that a header may have, the context included."""
 
 _START = b',"trace'
 _TRACEPARENT = "00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}"
@@ -21,11 +24,10 @@ _MEMBER = r"[a-z0-9][a-z0-9_*/@-]{0,255}=[ !#-+\--<>-\[\]-~]{0,255}[!#-+\--<>-\[
 """One vendor's, but for quotes and backslashes, which JSON would write otherwise."""
 _TRACESTATE = rf"{_MEMBER}(?:,{_MEMBER}){{0,31}}"
 _MAX_TRACESTATE = 512
-_FORM = re.compile(
+_FORM = (
     rf',"trace(parent|link)":"({_TRACEPARENT})"'
-    rf'(?:,"tracestate":"(?=[^"]{{1,{_MAX_TRACESTATE}}}")({_TRACESTATE})")?}}'.encode()
+    rf'(?:,"tracestate":"(?=[^"]{{1,{_MAX_TRACESTATE}}}")({_TRACESTATE})")?}}'
 )
-_STATE = re.compile(_TRACESTATE)
 
 
 class TraceContext(NamedTuple):
@@ -49,7 +51,7 @@ class TraceContext(NamedTuple):
         word = "tracelink" if self.link else "traceparent"
         parent = f',"{word}":"{self.traceparent}"'
         state = ""
-        if len(self.tracestate) <= _MAX_TRACESTATE and _STATE.fullmatch(self.tracestate):
+        if len(self.tracestate) <= _MAX_TRACESTATE and re.fullmatch(_TRACESTATE, self.tracestate):
             state = f',"tracestate":"{self.tracestate}"'
         for added in (parent + state, parent):
             if end + len(added) < MAX_HEADER:
@@ -76,4 +78,10 @@ def without_context(header: bytes) -> bytes:
 
 def _find(header: bytes) -> re.Match[bytes] | None:
     start = header.find(_START)  # within a name its quotes would have backslashes
-    return None if start < 0 else _FORM.fullmatch(header, start)
+    return None if start < 0 else _form().fullmatch(header, start)
+
+
+@cache
+def _form() -> re.Pattern[bytes]:
+    """Compile it when it is first needed: a program that does not trace never does."""
+    return re.compile(_FORM.encode())

@@ -12,8 +12,7 @@ from queued.drivers.base import NewJob
 from queued.errors import CorruptPayload
 from queued.jobs import payload
 from queued.jobs.job import Job
-from queued.jobs.payload import MAX_HEADER
-from queued.jobs.trace_context import TraceContext, without_context
+from queued.jobs.trace_context import MAX_HEADER, TraceContext, without_context
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 MANY = ",".join(["a=b"] * 33)
