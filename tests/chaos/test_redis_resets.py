@@ -110,6 +110,11 @@ async def prepare(driver: RedisDriver, admin: redis.Redis) -> Held:
     )
     held = await reserve(driver, 2)
     await driver.enqueue(Q, [NewJob("due", b"x", 0.001)])
+
+    async def is_due() -> bool:
+        return (await driver.exchange(Q, ME)).next_due == 0.0
+
+    await until(is_due)  # else a fast machine would be through with it all before that
     return held
 
 
