@@ -11,10 +11,17 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pkgutil import resolve_name
 
-from queued.drivers.base import Driver
+from queued.drivers.base import Driver, Enqueuer
 from queued.errors import ConfigError
 
-__all__ = ["NOT_YET", "DriverFactory", "driver_for", "known_schemes", "register_driver"]
+__all__ = [
+    "NOT_YET",
+    "DriverFactory",
+    "driver_for",
+    "enqueuer_for",
+    "known_schemes",
+    "register_driver",
+]
 
 DriverFactory = Callable[[str], Driver]
 """Makes a driver from its URL. It connects nowhere: ``Driver.open`` does."""
@@ -58,13 +65,29 @@ def driver_for(url: str) -> Driver:
 
     :raises ConfigError: no driver is known for the scheme, or it cannot be imported.
     """
+    factory, url = _found(url)
+    return factory(url)
+
+
+def enqueuer_for(url: str) -> Enqueuer | None:
+    """Return what enqueues at ``url`` without an event loop; None: its driver offers nothing.
+
+    :raises ConfigError: as for ``driver_for``.
+    """
+    factory, url = _found(url)
+    blocking: Callable[[str], Enqueuer] | None = getattr(factory, "blocking", None)
+    return blocking(url) if blocking else None
+
+
+def _found(url: str) -> tuple[DriverFactory, str]:
+    """Return the factory for a URL, and the URL with its scheme as the factory expects it."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ConfigError(
             ["connection: expected a URL such as redis://localhost:6379/0 or sqlite:///queued.db"]
         )
     scheme = scheme.lower()
-    return _factory(scheme)(f"{scheme}://{rest}")
+    return _factory(scheme), f"{scheme}://{rest}"
 
 
 def _factory(scheme: str) -> DriverFactory:

@@ -231,6 +231,20 @@ class JobInfo:
     failed: FailedJob | None = None
 
 
+class Enqueuer(Protocol):
+    """``Driver.enqueue`` for threads without an event loop; any number may call it at once.
+
+    A driver may offer one as ``blocking``, an attribute of its factory that makes it from a URL.
+    ``queue.sync`` goes without it through an event loop in a thread of its own, at twice the cost.
+    """
+
+    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+        """Enqueue as ``Driver.enqueue`` does; the thread waits for it."""
+
+    def close(self) -> None:
+        """Close what is idle. A later call connects again."""
+
+
 @runtime_checkable
 class Driver(Protocol):
     """A back-end. Made by a factory from a URL, used by one event loop of one process.

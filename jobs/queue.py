@@ -15,7 +15,15 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
-from queued.drivers.base import ID_PATTERN, MAX_BATCH, QUEUE_PATTERN, NewJob, QueueStats
+from queued.drivers import enqueuer_for
+from queued.drivers.base import (
+    ID_PATTERN,
+    MAX_BATCH,
+    QUEUE_PATTERN,
+    Enqueuer,
+    NewJob,
+    QueueStats,
+)
 from queued.environment import find_connection, normalise
 from queued.errors import DriverError, DriverUnavailable, InvalidJob
 from queued.jobs import payload, tracing
@@ -106,6 +114,7 @@ class Queue:
         self._url: str | None = None
         self._found: str | None = None
         self._clients = Clients()
+        self._enqueuer: tuple[str, Enqueuer | None] = ("", None)
         if url is not None:
             self.connect(url)
 
@@ -264,12 +273,26 @@ class Queue:
                 answers.cancel()
         return list(map(Receipt, load.ids, cast("list[bool]", enqueued)))
 
+    def enqueuer(self) -> Enqueuer | None:
+        """Return what pushes without an event loop, where the driver offers that."""
+        url = self._where()
+        known, enqueuer = self._enqueuer
+        if url != known:
+            if enqueuer is not None:
+                enqueuer.close()
+            enqueuer = enqueuer_for(url)
+            self._enqueuer = url, enqueuer
+        return enqueuer
+
     def _client(self) -> Client:
+        return self._clients.current(self._where())
+
+    def _where(self) -> str:
         url = self._url or self._found
         if url is None:
             url, _ = find_connection(os.environ, Path.cwd())
             self._found = url
-        return self._clients.current(url)
+        return url
 
 
 queue = Queue()

@@ -1,7 +1,8 @@
 """``queue.sync``: the producer's verbs for code that has no event loop.
 
-One thread with a loop of its own serves all threads of a process; a forked process starts its own.
-The thread is a daemon, and is closed in order when the program ends.
+A push is a round trip of the caller's own thread, where the driver offers that. For all else one
+thread with a loop of its own serves all threads of a process; a forked process starts its own. The
+thread is a daemon, and is closed in order when the program ends.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from queued.drivers.base import QueueStats
+from queued.errors import DriverUnavailable
+from queued.jobs.client import unavailable
 from queued.jobs.job import Job
 from queued.jobs.queue import DEFAULT_QUEUE, Delay, Load, Queue, Receipt
 
@@ -45,7 +48,14 @@ class SyncQueue:
     ) -> Receipt:
         """Enqueue a job: see ``Queue.push``."""
         parcel = self._queue.pack(job, queue, delay, id)
-        return _portal().call(self._queue.send, parcel)
+        enqueuer = self._queue.enqueuer()
+        if enqueuer is None:
+            return _portal().call(self._queue.send, parcel)
+        try:
+            [enqueued] = enqueuer.enqueue(parcel.queue, [parcel.job])
+        except DriverUnavailable as error:
+            raise unavailable(error, [parcel.job.id]) from error
+        return Receipt(parcel.job.id, enqueued)
 
     dispatch = push
 
@@ -82,6 +92,9 @@ class SyncQueue:
 
     def close(self) -> None:
         """Close this producer's connection. A later call opens it again."""
+        enqueuer = self._queue.enqueuer()
+        if enqueuer is not None:
+            enqueuer.close()
         _portal().call(self._queue.close)
 
 

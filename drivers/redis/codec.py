@@ -54,6 +54,14 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
+def newly_enqueued(count: int, refused: Sequence[int]) -> list[bool]:
+    """Return which of ``count`` jobs are new, of the positions that enqueue.lua answers."""
+    if not refused:
+        return [True] * count
+    existing = set(refused)
+    return [position not in existing for position in range(1, count + 1)]
+
+
 def reservations(batches: Sequence[Any]) -> Iterator[Reservation]:
     """Yield the jobs of the batches that ``reserve`` and ``retire`` answer (_reservations.lua)."""
     made = Reservation._make  # half the time of a call with eight arguments

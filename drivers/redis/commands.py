@@ -30,13 +30,15 @@ class Commands:
         """Return the call of a verb's script; ``owner`` is whose reservations it works on."""
         return (*self._head(verb, queue, owner), *values)
 
-    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> Command:
-        """Return the call that enqueues."""
+    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Command]:
+        """Return the calls that enqueue; the last one answers."""
         ids, payloads, delays = zip(*jobs, strict=True)
         values = (len(jobs), *map(pack_id, ids), *payloads)
         if any(delays):
             values += tuple(map(milliseconds, delays))
-        return self.verb("enqueue", queue, *values)
+        # The name of the queue is under no hash tag, so that the script cannot store it.
+        name: Command = ("SADD", self.key("queues"), queue)
+        return [name, self.verb("enqueue", queue, *values)]
 
     def settle(self, queue: str, owner: str, settlements: Sequence[Settlement]) -> list[Command]:
         """Return the calls that settle: one script for each kind, and each 1,000 of acks."""

@@ -21,11 +21,13 @@ from queued.drivers.base import (
     Settlement,
     State,
 )
+from queued.drivers.redis.blocking import BlockingRedis
 from queued.drivers.redis.codec import (
     failed_job,
     fences,
     job_info,
     milliseconds,
+    newly_enqueued,
     pack_id,
     reservations,
     stats_of,
@@ -35,9 +37,9 @@ from queued.drivers.redis.commands import Command, Commands, Value, batches
 from queued.drivers.redis.link import Address, Link
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
+from queued.drivers.redis.versions import check_version
 from queued.errors import DriverUnavailable, OwnerLost
 
-_OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 _SHORTEST_WAIT = 0.01  # BLPOP takes 0 for no bound at all
 _LONGEST_WAIT = 60.0  # a connection that died unseen is found out after that
 
@@ -53,6 +55,7 @@ class RedisDriver:
     """
 
     name = "redis"
+    blocking = BlockingRedis
 
     def __init__(self, url: str) -> None:
         address = Address.of(url)
@@ -64,12 +67,8 @@ class RedisDriver:
     async def open(self) -> None:
         self._main.reopen()
         self._waiter.reopen()
-        [[_, server, _, version, *_]] = await self._run([("HELLO",)])
-        if is_too_old(server.decode(), version.decode()):
-            raise DriverUnavailable(
-                f"Redis at {self._address} is {server.decode()} {version.decode()}; "
-                "queued needs Redis 7.0 or Valkey 7.2 at least"
-            )
+        [hello] = await self._run([("HELLO",)])
+        check_version(hello, self._address)
         await self._load_scripts()
 
     async def close(self) -> None:
@@ -85,16 +84,11 @@ class RedisDriver:
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
         if not jobs:
             return []
-        # The name of the queue is under no hash tag, so that the script cannot store it.
-        name: Command = ("SADD", self._commands.key("queues"), queue)
         try:
-            _, refused = await self._run([name, self._commands.enqueue(queue, jobs)])
+            *_, refused = await self._run(self._commands.enqueue(queue, jobs))
         except DriverUnavailable as error:
             raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
-        if not refused:
-            return [True] * len(jobs)
-        existing = set(refused)
-        return [i not in existing for i in range(1, len(jobs) + 1)]
+        return newly_enqueued(len(jobs), refused)
 
     # workers
 
@@ -266,9 +260,3 @@ def _exchange(queue: str, owner: str, reserved: Any, lost: list[str]) -> Exchang
     due, hooks, suspects, *jobs = reserved
     next_due = due / 1000 if due >= 0 else None
     return Exchange(list(reservations(jobs)), lost, next_due, hooks > 0, suspects == 1)
-
-
-def is_too_old(server: str, version: str) -> bool:
-    """Whether a server of this name lacks what the scripts need (flags, LPOP with a count)."""
-    major, minor = version.split(".")[:2]
-    return (int(major), int(minor)) < _OLDEST.get(server, (0, 0))

@@ -11,10 +11,12 @@ from typing import Any
 from weakref import WeakSet
 
 from hiredis import pack_command
+from redis import connection as blocking
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
+from redis.retry import Retry as BlockingRetry
 
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.refusals import refusal
@@ -25,6 +27,15 @@ CALL_WITHIN = 10.0
 """Seconds until a call that is not answered counts as unavailable, connecting included."""
 
 _CONNECT_WITHIN = 5.0
+_OURS = {
+    "decode_responses": False,
+    "health_check_interval": 0,
+    "protocol": 2,
+    "retry_on_error": [],
+    "retry_on_timeout": False,
+    "socket_connect_timeout": _CONNECT_WITHIN,
+}
+"""Options of a connection that no URL changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +69,16 @@ class Address:
 
     def connection(self) -> AbstractConnection:
         """Return a new connection, not connected; one that never repeats a command by itself."""
-        ours = {
-            "decode_responses": False,
-            "health_check_interval": 0,
-            "protocol": 2,
-            "retry": Retry(NoBackoff(), 0),
-            "retry_on_error": [],
-            "retry_on_timeout": False,
-            "socket_connect_timeout": _CONNECT_WITHIN,
-            "socket_timeout": None,  # it would mean wait_for, which can swallow a cancellation
-        }
-        return self.kind(**{**self.options, **ours})
+        # A timeout would mean wait_for, which can swallow a cancellation.
+        ours = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None}
+        return self.kind(**{**self.options, **_OURS, **ours})
+
+    def blocking_connection(self) -> blocking.AbstractConnection:
+        """Return the like for a thread without an event loop; a silent server is given up on."""
+        kind = getattr(blocking, self.kind.__name__)  # the two modules use the same names
+        ours = {"retry": BlockingRetry(NoBackoff(), 0), "socket_timeout": CALL_WITHIN}
+        made: blocking.AbstractConnection = kind(**{**self.options, **_OURS, **ours})
+        return made
 
     def __str__(self) -> str:
         if "path" in self.options:

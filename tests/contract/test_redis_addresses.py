@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from queued.drivers.redis import RedisDriver
-from queued.drivers.redis.driver import is_too_old
+from queued.drivers.redis.versions import is_too_old
 from queued.errors import ConfigError, DriverUnavailable
 from tests.contract.backends import unavailable
 from tests.contract.redis_steps import (
