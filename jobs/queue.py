@@ -231,6 +231,18 @@ class Queue:
         with spans.sending(client.url, parcel.queue, parcel.job) as job:
             return Receipt(job.id, await client.enqueue(parcel.queue, job))
 
+    def send_blocking(self, parcel: Parcel) -> Receipt | None:
+        """Enqueue one packed job in this thread; None: the driver needs an event loop for that."""
+        enqueuer = self.enqueuer()
+        if enqueuer is None:
+            return None
+        if not tracing.is_on():
+            return _send_blocking(enqueuer, parcel.queue, parcel.job)
+        from queued.jobs import spans  # noqa: PLC0415 - as above
+
+        with spans.sending(self._where(), parcel.queue, parcel.job) as job:
+            return _send_blocking(enqueuer, parcel.queue, job)
+
     async def send_all(self, load: Load) -> list[Receipt]:
         """Enqueue packed jobs in batches, of which two are on their way at a time.
 
@@ -309,6 +321,14 @@ async def dispatch(
 ) -> Receipt:
     """Enqueue a job with the program's producer: see ``Queue.push``."""
     return await _program.push(job, queue, delay, id)
+
+
+def _send_blocking(enqueuer: Enqueuer, queue: str, job: NewJob) -> Receipt:
+    try:
+        [enqueued] = enqueuer.enqueue(queue, [job])
+    except DriverUnavailable as error:
+        raise unavailable(error, [job.id]) from error
+    return Receipt(job.id, enqueued)
 
 
 def _parcel(job: Job, queue: str | None, seconds: float, job_id: str) -> Parcel:

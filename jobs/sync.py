@@ -17,8 +17,6 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from queued.drivers.base import QueueStats
-from queued.errors import DriverUnavailable
-from queued.jobs.client import unavailable
 from queued.jobs.job import Job
 from queued.jobs.queue import DEFAULT_QUEUE, Delay, Load, Queue, Receipt
 
@@ -48,14 +46,8 @@ class SyncQueue:
     ) -> Receipt:
         """Enqueue a job: see ``Queue.push``."""
         parcel = self._queue.pack(job, queue, delay, id)
-        enqueuer = self._queue.enqueuer()
-        if enqueuer is None:
-            return _portal().call(self._queue.send, parcel)
-        try:
-            [enqueued] = enqueuer.enqueue(parcel.queue, [parcel.job])
-        except DriverUnavailable as error:
-            raise unavailable(error, [parcel.job.id]) from error
-        return Receipt(parcel.job.id, enqueued)
+        sent = self._queue.send_blocking(parcel)
+        return _portal().call(self._queue.send, parcel) if sent is None else sent
 
     dispatch = push
 
