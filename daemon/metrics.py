@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 Labels = dict[str, str]
@@ -22,16 +22,19 @@ OTHER = "other"
 """The label of whatever came after the first ``limit`` values of a ``Bounded`` label."""
 
 _WAIT = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_SIZE = tuple(256.0 * 4**power for power in range(9))
+"""256 B to 16 MiB."""
 _DRIVER = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 BUCKETS: dict[str, tuple[float, ...]] = {
     "job_wait_seconds": _WAIT,
     "job_end_to_end_seconds": _WAIT,
     "job_run_seconds": (0.005, 0.01, 0.025, *_WAIT[1:]),
+    "job_payload_bytes": _SIZE,
     "event_loop_lag_seconds": _DRIVER[1:],
     "driver_operation_seconds": _DRIVER,
 }
-"""The upper bounds of each histogram, in seconds, inclusive; +Inf is implied."""
+"""The upper bounds of each histogram, in the unit of its name, inclusive; +Inf is implied."""
 
 
 class Counter:
@@ -160,8 +163,8 @@ def sound(snapshot: Any) -> Snapshot:
             for labels, *values in series:
                 if not all(map(_NAME.fullmatch, (kind, name, *labels))):
                     raise ValueError(f"no names: {name!r} {labels!r}")
-                if not all(isinstance(value, str) for value in labels.values()):
-                    raise ValueError(f"{name}: no labels: {labels!r}")
+                for value in labels.values():
+                    value.encode()  # text, and none that cannot be shown
                 if kind == "histograms":
                     counts, total = values
                     values = [*counts, total]  # noqa: PLW2901  all of them are numbers
@@ -186,36 +189,3 @@ def _check_buckets(name: str, counts: Sequence[Any]) -> None:
 
 def _is_number(value: Any) -> bool:
     return type(value) in {int, float} and abs(value) < _HUGE
-
-
-def fold(a: Mapping[str, Any], b: Mapping[str, Any], *, gauges: bool = False) -> Snapshot:
-    """Return the sum of two snapshots; both stay as they are, and an empty dict is zero.
-
-    Gauges tell of the living: they are added with ``gauges``, to sum up living children, and left
-    out without, since the totals of children that are gone have none.
-
-    :raises (ValueError, TypeError, LookupError, AttributeError): one of them is no snapshot.
-    """
-    return {
-        kind: _fold_kind(a.get(kind, {}), b.get(kind, {})) if gauges or kind != "gauges" else {}
-        for kind in ("counters", "histograms", "gauges")
-    }
-
-
-def _fold_kind(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, list[list[Any]]]:
-    folded: dict[str, list[list[Any]]] = {}
-    for name in {**a, **b}:
-        series: dict[tuple[tuple[str, str], ...], list[Any]] = {}
-        for labels, *values in (*a.get(name, ()), *b.get(name, ())):
-            key = tuple(sorted(labels.items()))
-            known = series.get(key)
-            total = values if known is None else map(_add, known[1:], values)
-            series[key] = [labels, *total]
-        folded[name] = list(series.values())
-    return folded
-
-
-def _add(a: Any, b: Any) -> Any:
-    if isinstance(a, list):  # the buckets of a histogram
-        return [x + y for x, y in zip(a, b, strict=True)]
-    return a + b

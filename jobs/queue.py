@@ -30,13 +30,12 @@ from queued.jobs import payload, tracing
 from queued.jobs.client import Client, Clients, batches, unavailable
 from queued.jobs.ids import new_id, new_ids
 from queued.jobs.job import Job
+from queued.jobs.registry import DEFAULT_QUEUE
 from queued.units import parse_duration
 
 if TYPE_CHECKING:
     from queued.jobs.sync import SyncQueue
     from queued.jobs.trace_context import TraceContext
-
-DEFAULT_QUEUE = "default"
 
 Delay = float | str | timedelta
 """Seconds, ``"5m"`` or a timedelta."""

@@ -11,6 +11,8 @@ from queued.jobs.text import nearest, one_line
 if TYPE_CHECKING:
     from queued.jobs.job import Job
 
+DEFAULT_QUEUE = "default"
+"""Where the jobs go of a class that names no queue."""
 SCRIPTS = ("__main__", "__mp_main__")
 """The names of a module that is run: no worker finds a class by them."""
 
@@ -47,6 +49,11 @@ def lookup(name: str) -> type[Job]:
 def registered() -> dict[str, type[Job]]:
     """Return all known classes by wire name."""
     return dict(_classes)
+
+
+def of_queue(queue: str) -> list[str]:
+    """Return the wire names of the classes whose jobs go to a queue, unless told otherwise."""
+    return [name for name, cls in _classes.items() if (cls.queue or DEFAULT_QUEUE) == queue]
 
 
 @lru_cache(maxsize=100)

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 
 from queued.drivers.base import QueueStats
 from queued.jobs.job import Job
-from queued.jobs.queue import DEFAULT_QUEUE, Delay, Load, Queue, Receipt
+from queued.jobs.queue import Delay, Load, Queue, Receipt
+from queued.jobs.registry import DEFAULT_QUEUE
 
 CLOSE_WITHIN = 2.0
 """Seconds that the end of a program waits for connections to be closed."""

@@ -1,7 +1,7 @@
 """The daemon's HTTP site: ``/metrics``, ``/healthz``, ``/readyz`` and a page for people.
 
-It knows nothing of the daemon but a collector of metrics, a function that says what is wrong and
-one that tells what the page shows; no request ever touches the back-end.
+It knows nothing of the daemon but a source of metrics, a function that says what is wrong and one
+that tells what the page shows; no request ever touches the back-end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def create_app(
-    collector: Collector,
+    source: Callable[[], Collector],
     unready: Callable[[], Sequence[str]],
     overview: Callable[[], Overview],
     *,
@@ -37,18 +37,19 @@ def create_app(
 ) -> Starlette:
     """Make the site.
 
+    :param source: returns what /metrics shows, as it is now; see ``Exposition``.
     :param unready: returns the reasons why the daemon is not ready, one sentence each.
     :param overview: returns what the page at ``/`` shows.
     :param token: asked for everywhere but on ``/healthz`` and, for its reasons, ``/readyz``.
     :param hosts: the names that a ``Host`` header may have; see ``allowed_hosts``.
     """
-    exposition = Exposition(collector)
+    exposition = Exposition(source)
 
     def home(_: Request) -> Response:
         return HTMLResponse(render(overview(), unready(), time.time()))
 
-    def metrics(request: Request) -> Response:
-        page = exposition.render(request.headers.get("accept", ""))
+    async def metrics(request: Request) -> Response:
+        page = await exposition.page(request.headers.get("accept", ""))
         headers = {"Vary": "Accept, Accept-Encoding"}
         if "gzip" in request.headers.get("accept-encoding", ""):
             headers["Content-Encoding"] = "gzip"
@@ -63,7 +64,7 @@ def create_app(
     return Starlette(
         routes=[
             Route("/", _inline(home)),
-            Route("/metrics", _inline(metrics)),
+            Route("/metrics", metrics),
             Route("/healthz", _inline(lambda _: JSONResponse({"status": "ok"}))),
             Route("/readyz", _inline(readyz)),
             *_static(),

@@ -6,7 +6,9 @@ matter which monitor dies when, nor which frame is dropped.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from queued.daemon.master import report
 from queued.daemon.master.child import Child
@@ -33,7 +35,10 @@ class Briefing:
         self.reloads = 0
         self._monitors = monitors
         self._pools = pools
-        self._totals = Totals()
+        self.totals = Totals()
+        self._told: tuple[Child | None, int] = (None, 0)
+        """Which monitor has the totals, as of which version."""
+        self._started_at = time.time()
         self._due = 0.0
         self._changed = False
 
@@ -55,41 +60,57 @@ class Briefing:
         return now >= self._due
 
     def tell_of_fleet(self, now: float) -> None:
-        """Say who lives, how the pools are, and who is dead and not settled."""
+        """Say who lives, how the pools are, what is new in the totals, and who is unsettled."""
         self._due = now + PUBLISH_EVERY
-        if self.listener is None:
+        self.totals.keep(self._pools, now)
+        listener = self.listener
+        if listener is None:
             return
+        told, version = self._told
         frame = report.fleet_frame(
+            listener,
             self._pools.values(),
             self._monitors,
-            self._totals.encoded,
+            self.totals,
             now,
+            started_at=self._started_at,
+            since=version if told is listener else 0,
             config_ok=self.config_ok,
             reloads=self.reloads,
         )
-        self.listener.channel.send_raw(frame, droppable=True)
-        self.graves.tell(self.listener.channel)
+        version = self.totals.version
+        if listener.channel.send_raw(frame, droppable=True):
+            self._told = (listener, version)
+        self.graves.tell(listener.channel)
 
     def tell_all(self, children: Iterable[Child], now: float) -> None:
         """Tell a new monitor everything."""
         self.tell_of_fleet(now)
         for child in children:
-            self.relay(child)
+            self.relay(child, droppable=False)
 
-    def relay(self, child: Child) -> None:
+    def relay(self, child: Child, *, droppable: bool = True) -> None:
         """Pass on a child's last snapshot, another monitor's too: its counts are not ours."""
         listener = self.listener
         if listener is not None and listener is not child and child.snapshot:
-            listener.channel.send_raw(report.snapshot_frame(child), droppable=True)
+            listener.channel.send_raw(report.snapshot_frame(child), droppable=droppable)
+
+    def begin(self, snapshot: Any) -> None:
+        """Let in the names that the monitor has seen in the snapshots of those that live.
+
+        :raises (ValueError, TypeError, LookupError, AttributeError): it is no snapshot.
+        """
+        self.totals.fold(snapshot)
+        self.changed()
 
     def sum_up(self, child: Child, reason: str) -> None:
         """Add the counts of a child that is gone to the totals, and say so in one step."""
+        before = self.totals.version
         if child.snapshot:
-            self._totals.add(child.name, child.snapshot)
+            self.totals.add(child.name, child.snapshot)
             child.snapshot = b""  # it may be kept in BACKOFF: no new monitor is told both
-        if child.board is not None:
-            self._totals.count_exit(child.pool, reason)
-        frame = report.exited_frame(child.owner, self._totals.encoded)
+        self.totals.count_exit(child.pool if child.board is not None else None, reason)
+        frame = report.exited_frame(child.owner, self.totals.since(before))
         for monitor in self._monitors.running:
             if monitor is not child:
                 monitor.channel.send_raw(frame)

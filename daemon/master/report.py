@@ -4,42 +4,57 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from queued.daemon.channel import encode
 from queued.daemon.master.child import Child, ChildState
 from queued.daemon.master.pool import Pool
+from queued.daemon.master.totals import Totals
 from queued.daemon.scoreboard import SlotState
 from queued.daemon.spec import QueueSpec, WorkerSpec
 
 
 def fleet_frame(
+    to: Child,
     pools: Iterable[Pool],
     monitors: Pool,
-    totals: bytes,
+    totals: Totals,
     now: float,
     *,
+    started_at: float,
+    since: int,
     config_ok: bool,
     reloads: int,
 ) -> bytes:
     """Return the encoded frame that tells the monitor of the pools.
 
-    :param totals: encoded already: they are large and change only when a child ends.
+    :param to: that monitor.
+    :param started_at: when the daemon was started, in seconds since the epoch.
+    :param since: the version of the totals that it has: they are large and change only when a
+        child ends, or when something is counted for the first time.
     """
     known = list(pools)
+    living = [*chain.from_iterable(pool.living for pool in known), *monitors.living]
     frame = {
         "type": "fleet",
         "owners": {pool.name: [child.owner for child in pool.living] for pool in known},
         "monitors": [child.owner for child in monitors.living],
+        "reported": [child.owner for child in living if child.snapshot and child is not to],
         "pools": {pool.name: _pool(pool, now) for pool in known},
         "config_ok": config_ok,
         "reloads": reloads,
+        "started_at": started_at,
+        "scopes": totals.scopes,
     }
-    return encode(frame)[:-1] + b',"totals":' + totals + b"}"
+    return encode(frame)[:-1] + b',"totals":' + totals.since(since) + b"}"
 
 
 def exited_frame(child: str, totals: bytes) -> bytes:
-    """Return the encoded frame that says that a child is gone and its counts are in the totals."""
+    """Return the encoded frame that says that a child is gone and its counts are in the totals.
+
+    :param totals: the sums that have changed by that, encoded.
+    """
     return encode({"type": "exited", "child": child})[:-1] + b',"totals":' + totals + b"}"
 
 

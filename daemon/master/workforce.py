@@ -198,6 +198,8 @@ class Workforce:
                 for queue in frame["queues"]:
                     if queue in self.pools:
                         self.pools[queue].serve_suspects()
+            case "begin" if is_monitor:
+                self.briefing.begin(frame["data"])
             case "settled" if is_monitor:
                 self.briefing.graves.settled(frame["owner"])
 

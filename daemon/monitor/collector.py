@@ -1,7 +1,7 @@
 """/metrics: what the fleet counted and the back-end's last sample, as Prometheus families.
 
 Built anew for each rendering from values that are at hand; nothing here asks the back-end. The
-names are a contract: add, do not rename.
+names are a contract: add, do not rename. docs/metrics.md says of each what to do with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from queued.daemon.metrics import BUCKETS
-from queued.daemon.monitor.fleet import Fleet
+from queued.daemon.monitor.fleet import Fleet, View
 from queued.daemon.reach import Reach
 from queued.drivers.base import QueueStats
 from queued.version import __version__
@@ -40,7 +40,9 @@ COUNTED = {
     "job_end_to_end_seconds": "Time from dispatch to success.",
     "jobs_in_flight": "Jobs that the workers of this daemon are running.",
     "worker_busy_seconds_total": "Time that slots were busy.",
+    "job_payload_bytes": "Size of the jobs that were taken to be run, as stored.",
     "worker_exits_total": "Workers that ended, by reason.",
+    "monitor_exits_total": "Monitors that ended, by reason: one takes the other's place.",
     "event_loop_lag_seconds": "How late the event loops of the workers were.",
     "driver_operation_seconds": "Time that calls of the back-end took.",
     "driver_errors_total": "Calls of the back-end that failed, by kind.",
@@ -48,6 +50,7 @@ COUNTED = {
 }
 """What children count, in the order of the page; a name that is missing here is shown too."""
 
+_BACKEND = ("driver", "backend")
 POOL_STATES = ("starting", "running", "stopping", "stopped", "backoff", "fatal")
 WORKER_STATES = ("starting", "idle", "busy", "stopping")
 
@@ -61,6 +64,11 @@ POOL_GAUGES = {
 """Metric → the key of a pool in the fleet frame, and what it means."""
 
 
+SAMPLE_KEPT = 60.0
+"""Seconds that a sample is shown. An older one, of a daemon that cannot reach its back-end, would
+be the largest of all hosts for as long as that lasts."""
+
+
 @dataclass(slots=True)
 class Sample:
     """The back-end's queues as last seen. ``at`` is seconds since the epoch; 0: never yet."""
@@ -69,14 +77,45 @@ class Sample:
     queues: Mapping[str, QueueStats] = field(default_factory=dict)
 
 
-class FleetCollector(Collector):
-    """Yields every family of the catalogue for which there is data."""
+class FleetCollector:
+    """Has at hand all that the page shows.
 
-    def __init__(self, fleet: Fleet, reach: Reach, max_waits: Mapping[str, float]) -> None:
+    :param backend: names the back-end; see ``backend_id``.
+    """
+
+    def __init__(
+        self, fleet: Fleet, reach: Reach, max_waits: Mapping[str, float], backend: str = ""
+    ) -> None:
         self.sample = Sample()
         self._fleet = fleet
         self._reach = reach
         self._max_waits = max_waits
+        self._backend = backend
+
+    def freeze(self) -> Page:
+        """Return the page of this moment: nothing changes it, so another thread can render it."""
+        return Page(
+            fleet=self._fleet.view(),
+            sample=self.sample
+            if time.time() - self.sample.at < SAMPLE_KEPT
+            else Sample(self.sample.at),
+            driver=self._reach.driver,
+            driver_up=self._reach.up,
+            max_waits=self._max_waits,
+            backend=self._backend,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page(Collector):
+    """Yields every family of the catalogue for which there is data."""
+
+    fleet: View
+    sample: Sample
+    driver: str
+    driver_up: bool
+    max_waits: Mapping[str, float]
+    backend: str
 
     def collect(self) -> Iterator[Metric]:
         started = time.perf_counter()
@@ -111,7 +150,7 @@ class FleetCollector(Collector):
         yield _by_queue(
             "queue_max_wait_seconds",
             "The objective for the oldest ready job (max_wait of queue.yaml).",
-            self._max_waits,
+            self.max_waits,
         )
         yield _by_queue(
             "queue_paused",
@@ -126,9 +165,9 @@ class FleetCollector(Collector):
         yield enqueued
 
     def _counts(self) -> Iterator[Metric]:
-        if not self._fleet.known:  # a part of the sum would look like a counter that was reset
+        if not self.fleet.complete:  # a part of the sum would look like a counter that was reset
             return
-        counts = self._fleet.counts()
+        counts = self.fleet.counts()
         counters, gauges = counts.get("counters", {}), counts.get("gauges", {})
         histograms = counts.get("histograms", {})
         for name in dict.fromkeys((*COUNTED, *counters, *gauges, *histograms)):
@@ -141,7 +180,7 @@ class FleetCollector(Collector):
                 yield _histogram(name, documentation, histograms[name])
 
     def _pools(self) -> Iterator[Metric]:
-        pools = self._fleet.pools
+        pools = self.fleet.pools
         state = _gauge("pool_state", "1 for the state that the pool is in.", ["pool", "state"])
         workers = _gauge("workers", "Workers of the pool, by state.", ["pool", "state"])
         for name, pool in pools.items():
@@ -160,8 +199,11 @@ class FleetCollector(Collector):
 
     def _daemon(self) -> Iterator[Metric]:
         up = _gauge("driver_up", "1 while the back-end answers.", ["driver"])
-        up.add_metric([self._reach.driver], self._reach.up)
+        up.add_metric([self.driver], self.driver_up)
         yield up
+        info = _gauge("backend_info", "1; the same backend is the same on all hosts.", _BACKEND)
+        info.add_metric([self.driver, self.backend], 1)
+        yield info
         yield _gauge(
             "stats_timestamp_seconds",
             "When the queues were last sampled, since the epoch.",
@@ -170,8 +212,14 @@ class FleetCollector(Collector):
         yield _gauge(
             "config_last_reload_successful",
             "1 if the last reload of queue.yaml succeeded.",
-            value=self._fleet.config_ok,
+            value=self.fleet.config_ok,
         )
+        if self.fleet.started_at is not None:
+            yield _gauge(
+                "start_time_seconds",
+                "When the daemon was started, since the epoch.",
+                value=self.fleet.started_at,
+            )
         build = _gauge("build_info", "1; the labels tell what runs.", ["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build

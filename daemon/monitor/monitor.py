@@ -8,6 +8,7 @@ one, which is told again of every burial that is not done.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -24,9 +25,10 @@ import uvloop
 from queued.daemon import logs
 from queued.daemon.channel import Channel
 from queued.daemon.duty import every, insist
-from queued.daemon.metrics import Metrics
+from queued.daemon.metrics import Metrics, Snapshot
 from queued.daemon.monitor.alerts.alarm import LOOK_EVERY, Alarm
 from queued.daemon.monitor.alerts.readings import Readings
+from queued.daemon.monitor.backend_id import backend_id
 from queued.daemon.monitor.collector import FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.monitor.grave import Grave
@@ -56,6 +58,10 @@ def run_monitor(spec: MonitorSpec, channel: Channel, listener: socket.socket | N
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group: the master decides
     logs.configure(spec.log, {"process": "monitor"})
+    # Thousands of values come each second and go without any circle: to look for those doubles
+    # what a page of metrics costs.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(Monitor(spec, channel, listener).run())
@@ -86,8 +92,10 @@ class Monitor:
             for name, queue in spec.queues.items()
             if queue.max_wait is not None
         }
-        self._collector = FleetCollector(self._fleet, self._janitor.reach, self._max_waits)
-        readings = Readings(spec.queues, self._fleet, self._recent, self._janitor.reach)
+        backend = backend_id(spec.url, socket.gethostname())
+        reach = self._janitor.reach
+        self._collector = FleetCollector(self._fleet, reach, self._max_waits, backend)
+        readings = Readings(spec.queues, self._fleet, self._recent, reach)
         self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}
         self._to_bury = asyncio.Event()
@@ -97,6 +105,7 @@ class Monitor:
         """Jobs were settled: among them may be suspects, which the master must hear of at once."""
         self._stop = asyncio.Event()
         self._reports = 0
+        self._reported: Snapshot = {}
 
     @property
     def _ours(self) -> str:
@@ -180,13 +189,24 @@ class Monitor:
             self._stop.set()
 
     async def _report(self) -> None:
-        """Send our own counts to the master, which keeps them should we die."""
+        """Send our own counts to the master, which keeps them should we die.
+
+        Shown is what it has: what waits to be written would be lost with us.
+        """
         logs.sum_up()
+        self._channel.flush()
+        if not self._channel.pending:
+            self._fleet.own = self._reported
         self._reports += 1
         counts = self._metrics.snapshot()
         frame = {"type": "snapshot", "seq": self._reports, "data": counts}
         if self._channel.send(frame, droppable=True):
-            self._fleet.own = counts
+            self._reported = counts
+            if not self._channel.pending:
+                self._fleet.own = counts
+        unadmitted = self._fleet.unadmitted()
+        if any(unadmitted.values()):
+            self._channel.send({"type": "begin", "data": unadmitted}, droppable=True)
 
     async def _note(self) -> None:
         """Keep the counts of this moment, and work out what each queue did lately."""
@@ -278,7 +298,9 @@ class Monitor:
             return
         token = self._spec.http_token
         hosts = allowed_hosts(self._spec.http_listen or "", token)
-        app = create_app(self._collector, self._unready, self._overview, token=token, hosts=hosts)
+        app = create_app(
+            self._collector.freeze, self._unready, self._overview, token=token, hosts=hosts
+        )
         await serve(app, self._listener, self._stop)
 
     def _overview(self) -> Overview:

@@ -93,7 +93,15 @@ class Master:
     def tell_fleet(self, *owners: str, **pools: dict[str, Any]) -> None:
         """Say which owners live, all of queue ``q``, and how the pools are."""
         known = pools or dict.fromkeys(self.spec.queues, RUNNING)
-        self.tell(type="fleet", owners={"q": list(owners)}, pools=known, totals={}, config_ok=True)
+        scopes = ["", *known]
+        self.tell(
+            type="fleet",
+            owners={"q": list(owners)},
+            pools=known,
+            totals={scope: {} for scope in scopes},
+            scopes=scopes,
+            config_ok=True,
+        )
 
     def tell_gone(self, name: str, sentences: dict[str, Any], **dossier: Any) -> None:
         self.tell(type="gone", owner=name, queue="q", sentences=sentences, dossier=dossier)

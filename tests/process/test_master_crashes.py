@@ -174,16 +174,18 @@ def test_totals_never_go_backwards(master):
     for _ in range(3):
         kill_one_that_has_counted(running)
 
-    def total() -> dict[str, int]:
-        counters = running.heard("fleet")[-1]["totals"].get("counters", {})
-        return {name: sum(n for _, n in series) for name, series in counters.items()}
+    def totals(kind: str) -> list[dict[str, int]]:
+        told = [frame["totals"] for frame in running.heard(kind)]
+        return [
+            {name: sum(n for _, n in series) for name, series in one["emails"]["counters"].items()}
+            for one in told
+            if "emails" in one
+        ]
 
-    until(lambda: total() == {"attempts_total": 3, "worker_exits_total": 3}, "the totals")
-    sums = [
-        sum(n for _, n in frame["totals"]["counters"].get("attempts_total", ()))
-        for frame in running.heard("exited")
-    ]
-    assert sums == [1, 2, 3]
+    expected = {"attempts_total": 3, "worker_exits_total": 3}
+    until(lambda: totals("exited")[-1] == expected, "the totals")
+    assert [one["attempts_total"] for one in totals("exited")] == [1, 2, 3]
+    until(lambda: totals("fleet")[-1] == expected, "the totals of the fleet")
 
 
 def kill_one_that_has_counted(running: Master, *, succeeded: bool = True) -> None:

@@ -23,7 +23,7 @@ from queued.daemon.metrics import Metrics
 from queued.daemon.monitor.collector import FleetCollector
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
-from queued.web.exposition import Exposition
+from queued.web.exposition import render
 from tests.process.harness import Daemon, until
 from tests.security.fuzz import FUZZ, hostile_text, mutated
 
@@ -176,12 +176,13 @@ snapshots = st.dictionaries(
 def test_metrics_survive_whatever_a_worker_counted(data: Any) -> None:
     """A job can reach its worker's channel, and the master passes on what it does not look into."""
     fleet = Fleet()
-    fleet.known = True
+    told = {"owners": {"q": ["w"]}, "pools": {}, "totals": {"": {}, "q": {}}, "scopes": ["", "q"]}
+    fleet.hear({"type": "fleet", **told})
     frame = json.loads(encode({"type": "snapshot", "child": "w", "data": data}))
     fleet.hear(frame)
-    exposition = Exposition(FleetCollector(fleet, Reach("memory", Metrics()), {}))
-    for accept in ("", "application/openmetrics-text"):
-        assert b"queued_build_info" in exposition.render(accept).body
+    page = FleetCollector(fleet, Reach("memory", Metrics()), {}).freeze()
+    for openmetrics in (False, True):
+        assert b"queued_build_info" in render(page, openmetrics=openmetrics).body
 
 
 JOBS = r"""

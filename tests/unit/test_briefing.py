@@ -9,11 +9,11 @@ import pytest
 from queued.daemon.channel import encode
 from queued.daemon.master.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
 from queued.daemon.master.child import ChildState
-from queued.daemon.master.deaths import Exit, classify
+from queued.daemon.master.deaths import Exit, Reason, classify
 from queued.daemon.master.obituary import grave_of
 from queued.daemon.master.pool import Pool
 from queued.daemon.master.report import snapshot_frame
-from queued.daemon.master.totals import Totals
+from queued.daemon.master.totals import KEPT, Totals
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import blueprint, make_child
 
@@ -67,7 +67,42 @@ def test_the_fleet(bench):
             "heartbeat_age": 3.0,
         }
     }
-    assert (frame["totals"], frame["config_ok"], frame["reloads"]) == ({}, True, 0)
+    assert (frame["config_ok"], frame["reloads"]) == (True, 0)
+    assert frame["reported"] == []
+    exits = frame["totals"]["emails"]["counters"]["worker_exits_total"]
+    assert {row[0]["reason"]: row[1] for row in exits} == dict.fromkeys(Reason, 0)
+
+
+def test_totals_are_told_once_and_again_to_a_new_monitor(bench):
+    monitor, worker = bench.monitor(), bench.worker()
+    bench.briefing.tell_of_fleet(100.0)
+    bench.briefing.tell_of_fleet(101.0)
+    bench.briefing.begin(json.loads(counts(0))["data"])
+    bench.briefing.tell_of_fleet(102.0)
+    told = [frame["totals"] for frame in monitor.their_channel.receive()]
+    assert [sorted(totals) for totals in told] == [["", "emails"], [], ["emails"]]
+    assert told[2]["emails"]["counters"]["attempts_total"] == [[{"queue": "emails"}, 0]]
+
+    worker.snapshot = counts(1)
+    new = bench.monitor()
+    bench.briefing.tell_of_fleet(103.0)
+    (frame,) = new.their_channel.receive()
+    assert sorted(frame["totals"]) == frame["scopes"] == ["", "emails"]
+    assert frame["reported"] == [worker.owner]
+
+
+def test_totals_that_did_not_get_through_are_told_again(bench):
+    monitor = bench.monitor()
+    while not monitor.channel.pending:
+        monitor.channel.send_raw(bytes(100_000))
+    bench.briefing.tell_of_fleet(100.0)
+    while monitor.channel.pending:
+        monitor.channel.flush()
+        assert not any(map(any, monitor.their_channel.receive_raw()))
+    monitor.their_channel.receive_raw()
+    bench.briefing.tell_of_fleet(101.0)
+    (frame,) = monitor.their_channel.receive()
+    assert sorted(frame["totals"]) == ["", "emails"]
 
 
 def test_it_is_told_each_second_and_soon_after_a_change(bench):
@@ -105,21 +140,25 @@ def test_a_monitor_does_not_hear_itself_but_hears_another(bench):
 
 def test_the_counts_of_the_dead_are_summed_up_in_one_step(bench):
     monitor, worker = bench.monitor(), bench.worker()
+    bench.briefing.tell_of_fleet(100.0)
     worker.snapshot = counts(3)
     bench.briefing.sum_up(worker, "signal")
-    (frame,) = monitor.their_channel.receive()
-    assert frame == {
-        "type": "exited",
-        "child": worker.owner,
-        "totals": {
-            "counters": {
-                "attempts_total": [[{"queue": "emails"}, 3]],
-                "worker_exits_total": [[{"pool": "emails", "reason": "signal"}, 1]],
-            },
-            "histograms": {},
-            "gauges": {},
-        },
-    }
+    _, frame = monitor.their_channel.receive()
+    assert (frame["type"], frame["child"], [*frame["totals"]]) == (
+        *("exited", worker.owner),
+        ["emails"],
+    )
+    counters = frame["totals"]["emails"]["counters"]
+    assert counters["attempts_total"] == [[{"queue": "emails"}, 3]]
+    assert [{"pool": "emails", "reason": "signal"}, 1] in counters["worker_exits_total"]
+
+
+def test_the_end_of_a_monitor_is_counted_too(bench):
+    monitor, new = bench.monitor(), bench.monitor()
+    bench.briefing.sum_up(monitor, "oom")
+    (frame,) = new.their_channel.receive()
+    exits = frame["totals"][""]["counters"]["monitor_exits_total"]
+    assert {row[0]["reason"]: row[1] for row in exits if row[1]} == {"oom": 1}
 
 
 def test_a_new_monitor_is_told_everything(bench):
@@ -128,12 +167,15 @@ def test_a_new_monitor_is_told_everything(bench):
     exit_ = Exit(1, 9, 0)
     grave = grave_of(dead, exit_, classify(dead, exit_), now=101.0, at=1.0)
     bench.briefing.graves.add(grave)
+    bench.briefing.tell_of_fleet(100.0)
     bench.briefing.sum_up(dead, "signal")  # nobody is there to hear
     monitor = bench.monitor()
     bench.briefing.tell_all([worker, monitor], 102.0)
     frames = {frame["type"]: frame for frame in monitor.their_channel.receive()}
     assert set(frames) == {"fleet", "gone", "snapshot"}
-    assert frames["fleet"]["totals"]["counters"]["attempts_total"] == [[{"queue": "emails"}, 7]]
+    assert frames["fleet"]["totals"]["emails"]["counters"]["attempts_total"] == [
+        [{"queue": "emails"}, 7]
+    ]
     assert frames["gone"] == grave
 
 
@@ -149,10 +191,29 @@ def test_without_a_monitor_nothing_is_told(bench):
 )
 def test_a_broken_snapshot_is_left_out_of_the_totals(broken):
     totals = Totals()
+    totals.keep(["emails"], 0.0)
     totals.add("emails/1", counts(2))
-    before = totals.encoded
+    before = totals.since(0)
     totals.add("emails/2", broken)
-    assert totals.encoded == before
+    assert totals.since(0) == before
+
+
+def test_the_totals_of_a_pool_outlive_it_for_a_while():
+    totals = Totals()
+    totals.keep(["emails", "low"], 0.0)
+    totals.add("emails/1", counts(2))
+    totals.keep(["low"], 100.0)
+    totals.keep(["low"], 100.0 + KEPT)
+    assert totals.scopes == ["", "emails", "low"]
+    totals.keep(["low", "emails"], 101.0 + KEPT)  # it is back, and counts on
+    totals.add("emails/1", counts(3))
+    assert json.loads(totals.since(0))["emails"]["counters"]["attempts_total"][0][1] == 5
+    totals.keep(["low"], 2_000.0)
+    totals.keep(["low"], 2_001.0 + KEPT)
+    assert totals.scopes == ["", "low"]
+    totals.add("emails/9", counts(3))
+    totals.count_exit("emails", "crash")
+    assert totals.scopes == ["", "low"]
 
 
 @pytest.mark.parametrize(

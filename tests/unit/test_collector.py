@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import time
 from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from queued.daemon.channel import encode
+from queued.daemon.master.totals import Totals
 from queued.daemon.metrics import Metrics
+from queued.daemon.monitor import collector as collector_module
 from queued.daemon.monitor.collector import COUNTED, FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
 from queued.drivers.base import QueueStats
 from queued.version import __version__
-from queued.web.exposition import Exposition
+from queued.web.exposition import render
 from tests.tools import required
 
 POOL = {
@@ -28,6 +33,10 @@ POOL = {
     "memory_max": 30_000_000,
     "heartbeat_age": 0.04,
 }
+
+
+SUCCEEDED = {"queue": "emails", "job_class": "app.Send", "outcome": "succeeded"}
+AT = float(int(time.time()))
 
 
 def worker_snapshot(succeeded: int = 3) -> dict[str, Any]:
@@ -45,31 +54,61 @@ def worker_snapshot(succeeded: int = 3) -> dict[str, Any]:
     ).observe(0.02)
     for name in ("job_wait_seconds", "job_end_to_end_seconds"):
         metrics.histogram(name, "queue").series("emails").observe(7.0)
+    metrics.histogram("job_payload_bytes", "queue").series("emails").observe(300)
     metrics.histogram("event_loop_lag_seconds", "pool").series("emails").observe(99.0)
     return metrics.snapshot()
 
 
 class Page:
-    """A collector with what it shows, and its page as parsed samples."""
+    """A collector with what it shows, a master's totals, and the page as parsed samples."""
 
     def __init__(self) -> None:
         self.fleet = Fleet()
         self.metrics = Metrics()
         self.reach = Reach("redis", self.metrics)
-        self.collector = FleetCollector(self.fleet, self.reach, {"emails": 5.0})
+        self.collector = FleetCollector(self.fleet, self.reach, {"emails": 5.0}, "ab12cd34")
+        self.totals = Totals()
 
     def fill(self) -> None:
         with self.reach.watch("stats"):
             stats = QueueStats(ready=4, scheduled=3, reserved=2, failed=1, enqueued_total=99)
-        self.collector.sample = Sample(1_700_000_000.0, {"emails": stats})
-        exits = {"counters": {"worker_exits_total": [[{"pool": "emails", "reason": "signal"}, 2]]}}
-        fleet = {"owners": {}, "pools": {"emails": POOL}, "totals": exits, "config_ok": False}
-        self.fleet.hear({"type": "fleet", **fleet})
-        self.fleet.hear({"type": "snapshot", "child": "w1", "data": worker_snapshot()})
+        self.collector.sample = Sample(AT, {"emails": stats})
+        self.tell_of_fleet(["w1"])
+        self.totals.count_exit("emails", "signal")
+        self.totals.count_exit("emails", "signal")
+        self.hear("w1", worker_snapshot())
         self.fleet.own = self.metrics.snapshot()
 
+    def tell_of_fleet(self, living: list[str], pools: tuple[str, ...] = ("emails",)) -> None:
+        """Be the master: tell of the pools and of the totals."""
+        self.totals.keep(pools, 0.0)
+        self.fleet.hear(
+            {
+                "type": "fleet",
+                "owners": {"emails": living},
+                "pools": dict.fromkeys(pools, POOL),
+                "totals": json.loads(self.totals.since(0)),
+                "scopes": self.totals.scopes,
+                "config_ok": False,
+                "started_at": 1_600_000_000.0,
+            }
+        )
+
+    def hear(self, child: str, data: Any) -> None:
+        """Pass on a child's snapshot; then the master lets in the names that are new."""
+        self.fleet.hear({"type": "snapshot", "child": child, "data": data})
+        self.totals.fold(self.fleet.unadmitted())
+        self.tell_of_fleet([*self.fleet.owners["emails"], child])
+
+    def bury(self, child: str, last: dict[str, Any]) -> None:
+        before = self.totals.version
+        self.totals.add(child, encode({"type": "snapshot", "data": last}))
+        totals = json.loads(self.totals.since(before))
+        self.fleet.hear({"type": "exited", "child": child, "totals": totals})
+
     def text(self, accept: str = "") -> str:
-        return Exposition(self.collector).render(accept).body.decode()
+        openmetrics = "openmetrics" in accept
+        return render(self.collector.freeze(), openmetrics=openmetrics).body.decode()
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         return {
@@ -120,7 +159,13 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         ("pool_heartbeat_age_max_seconds", (("pool", "emails"),)): 0.04,
         ("driver_up", (("driver", "redis"),)): 1,
         ("driver_operation_seconds_count", (("driver", "redis"), ("operation", "stats"))): 1,
-        ("stats_timestamp_seconds", ()): 1_700_000_000,
+        ("stats_timestamp_seconds", ()): AT,
+        ("start_time_seconds", ()): 1_600_000_000,
+        ("backend_info", (("driver", "redis"), ("backend", "ab12cd34"))): 1,
+        ("monitor_exits_total", (("reason", "signal"),)): 0,
+        ("worker_exits_total", (("pool", "emails"), ("reason", "oom"))): 0,
+        ("job_payload_bytes_bucket", (("queue", "emails"), ("le", "1024.0"))): 1,
+        ("job_payload_bytes_sum", (("queue", "emails"),)): 300,
         ("config_last_reload_successful", ()): 0,
         ("dropped_labelsets_total", ()): 0,
         ("job_wait_seconds_bucket", (("queue", "emails"), ("le", "5.0"))): 0,
@@ -185,11 +230,93 @@ def test_nothing_is_counted_before_the_master_has_spoken(page: Page) -> None:
     assert page.value("driver_up", driver="redis") == 0
 
 
+def test_a_part_of_the_children_is_not_shown_as_the_whole(page: Page) -> None:
+    """A new monitor is told of the totals first, and of each child that lives after that."""
+    page.totals.keep(["emails"], 0.0)
+    page.totals.fold(worker_snapshot(100))
+    told = {"owners": {"emails": ["w1", "w2"]}, "pools": {}, "scopes": page.totals.scopes}
+    totals = json.loads(page.totals.since(0))
+    frame = {"type": "fleet", **told, "totals": totals, "reported": ["w1", "w2"]}
+    page.fleet.hear(frame)
+    page.fleet.hear({"type": "snapshot", "child": "w1", "data": worker_snapshot(10)})
+    assert "attempts_total{" not in page.text()
+    page.fleet.hear({"type": "snapshot", "child": "w2", "data": "nonsense"})
+    assert page.value("attempts_total", **SUCCEEDED) == 110
+    page.fleet.hear(frame | {"reported": ["w1", "w2", "w3"]})  # it is new: it only adds
+    assert page.value("attempts_total", **SUCCEEDED) == 110
+
+
+def test_nobody_waits_for_a_child_that_died_before_it_was_heard(page: Page) -> None:
+    page.totals.keep(["emails"], 0.0)
+    told = {"pools": {}, "scopes": page.totals.scopes, "totals": json.loads(page.totals.since(0))}
+    owners = {"emails": ["w1", "w2"]}
+    page.fleet.hear({"type": "fleet", **told, "owners": owners, "reported": ["w1", "w2"]})
+    page.fleet.hear({"type": "exited", "child": "w1", "totals": {}})
+    assert not page.fleet.complete
+    page.fleet.hear({"type": "fleet", **told, "owners": {"emails": ["w3"]}})
+    assert page.fleet.complete
+
+
 def test_a_metric_without_a_description_is_shown_all_the_same(page: Page) -> None:
     page.fill()
-    data = {"counters": {"new_things_total": [[{}, 1]]}}
-    page.fleet.hear({"type": "snapshot", "child": "w2", "data": data})
+    page.hear("w2", {"counters": {"new_things_total": [[{}, 1]]}})
     assert page.value("new_things_total") == 1
+
+
+def test_a_name_is_shown_when_the_master_has_let_it_in(page: Page) -> None:
+    page.fill()
+    data = {"counters": {"job_errors_total": [[{"queue": "emails", "error": "New"}, 5]]}}
+    page.fleet.hear({"type": "snapshot", "child": "w2", "data": data})
+    assert "New" not in page.text()
+    page.hear("w2", data)
+    assert page.value("job_errors_total", queue="emails", error="New") == 5
+
+
+def errors_of(worker: int) -> dict[str, Any]:
+    rows = [[{"queue": "emails", "error": f"Error{worker}{n}"}, 1] for n in range(8)]
+    return {"counters": {"job_errors_total": rows}}
+
+
+def test_errors_are_bounded_over_all_workers_that_ever_lived(page: Page) -> None:
+    page.fill()
+    seen: dict[Any, float] = {}
+    for worker in range(6):
+        data = errors_of(worker)
+        for step in (
+            lambda data=data: page.hear("w2", data),
+            lambda data=data: page.bury("w2", data),
+        ):
+            step()
+            now = {key: n for key, n in page.samples().items() if "job_errors" in key[0]}
+            assert all(now[key] >= n for key, n in seen.items())
+            seen = now
+    assert len(seen) == 11
+    assert sum(seen.values()) == 1 + 6 * 8
+    assert page.value("job_errors_total", queue="emails", error="other") == 1 + 6 * 8 - 10
+
+
+def test_what_belongs_to_no_pool_that_is_known_is_not_shown(page: Page) -> None:
+    page.fill()
+    page.hear("w2", {"counters": {"stale_acks_total": [[{"queue": "gone"}, 5]]}})
+    assert "gone" not in page.text()
+
+
+def test_the_series_of_a_pool_go_with_it(page: Page) -> None:
+    page.totals.keep(["emails", "low"], 0.0)
+    page.fill()
+    assert page.value("worker_exits_total", pool="low", reason="crash") == 0
+    page.totals.keep(["emails"], 10.0)
+    page.totals.keep(["emails"], 10_000.0)
+    page.tell_of_fleet(["w1"])
+    assert '"low"' not in page.text()
+
+
+def test_a_sample_that_is_old_is_not_shown(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all hosts' numbers the largest counts, and it would be this one for ever."""
+    page.fill()
+    monkeypatch.setattr(collector_module, "SAMPLE_KEPT", 0.0)
+    assert "queue_jobs{" not in page.text()
+    assert page.value("stats_timestamp_seconds") == AT
 
 
 def test_every_description_is_used_or_known() -> None:
@@ -198,14 +325,13 @@ def test_every_description_is_used_or_known() -> None:
 
 def test_counters_survive_their_child(page: Page) -> None:
     page.fill()
-    labels = {"queue": "emails", "job_class": "app.Send", "outcome": "succeeded"}
-    page.fleet.hear({"type": "snapshot", "child": "w2", "data": worker_snapshot(10)})
-    assert page.value("attempts_total", **labels) == 13
+    page.hear("w2", worker_snapshot(10))
+    assert page.value("attempts_total", **SUCCEEDED) == 13
 
-    page.fleet.hear({"type": "exited", "child": "w2", "totals": worker_snapshot(10)})
-    assert page.value("attempts_total", **labels) == 13
-    page.fleet.hear({"type": "snapshot", "child": "w1", "data": worker_snapshot(4)})
-    assert page.value("attempts_total", **labels) == 14
+    page.bury("w2", worker_snapshot(10))
+    assert page.value("attempts_total", **SUCCEEDED) == 13
+    page.hear("w1", worker_snapshot(4))
+    assert page.value("attempts_total", **SUCCEEDED) == 14
     assert page.value("job_run_seconds_count", queue="emails", job_class='we"ird\\class\n') == 2
 
 
@@ -220,19 +346,7 @@ def test_a_child_that_sends_nonsense_spoils_nothing(page: Page) -> None:
 
 def test_a_child_is_not_counted_twice_when_the_word_of_its_end_was_lost(page: Page) -> None:
     page.fill()
-    labels = {"queue": "emails", "job_class": "app.Send", "outcome": "succeeded"}
-    page.fleet.hear({"type": "snapshot", "child": "other-monitor", "data": worker_snapshot(1)})
-    fleet = {"owners": {"emails": ["w2"]}, "monitors": ["other-monitor"], "pools": {"emails": POOL}}
-    page.fleet.hear({"type": "fleet", **fleet, "totals": worker_snapshot(3)})
-    assert page.value("attempts_total", **labels) == 4  # w1 is in the totals
-
-
-def test_a_rendering_serves_every_scrape_of_a_second(page: Page) -> None:
-    now = 0.0
-    exposition = Exposition(page.collector, clock=lambda: now)
-    first = exposition.render("")
-    now = 0.9
-    assert exposition.render("text/plain") is first
-    assert exposition.render("application/openmetrics-text") is not first
-    now = 1.0
-    assert exposition.render("") is not first
+    page.hear("other", worker_snapshot(1))
+    page.totals.fold(worker_snapshot(3))  # the last ones of w1
+    page.tell_of_fleet(["other"])
+    assert page.value("attempts_total", **SUCCEEDED) == 4

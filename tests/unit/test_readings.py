@@ -41,8 +41,8 @@ class Scene:
             raise DriverUnavailable("gone")
 
     def pool(self, **state: object) -> None:
-        told = {"owners": {}, "pools": {"emails": POOL | state}, "totals": self.metrics.snapshot()}
-        self.fleet.hear({"type": "fleet", **told})
+        told = {"owners": {}, "pools": {"emails": POOL | state}, "scopes": ["emails"]}
+        self.fleet.hear({"type": "fleet", **told, "totals": {"emails": self.metrics.snapshot()}})
 
     def ran(self, **outcomes: int) -> None:
         """Note once before and once after these runs, or crashes."""

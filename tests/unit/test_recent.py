@@ -27,7 +27,8 @@ class Workplace:
         self.fleet = Fleet()
         self.recent = Recent(NOTE_EVERY)
         self.now = 1_000.0
-        self.fleet.hear({"type": "fleet", "owners": {"emails": ["w1"]}, "pools": {}, "totals": {}})
+        told = {"owners": {"emails": ["w1"]}, "pools": {}, "totals": {}, "scopes": []}
+        self.fleet.hear({"type": "fleet", **told})
 
     def ran(self, outcome: str, times: int = 1, queue: str = "emails", job: str = "Send") -> None:
         attempts = self.metrics.counter("attempts_total", "queue", "job_class", "outcome")
@@ -191,13 +192,15 @@ def test_what_a_job_forged_is_left_out(place: Workplace) -> None:
 def test_a_monitor_waits_for_everybody_who_was_there_before_it() -> None:
     fleet = Fleet()
     assert not fleet.complete
-    some = {"owners": {"a": ["w1", "w2"], "b": ["w3", "w4"]}, "pools": {}, "totals": {}}
-    fleet.hear({"type": "fleet", **some})
+    none = {"pools": {}, "totals": {}, "scopes": []}
+    some = {"owners": {"a": ["w1", "w2"], "b": ["w3", "w4", "new"]}, **none}
+    reported = ["w1", "w2", "w3", "w4"]  # the other one has not counted anything yet
+    fleet.hear({"type": "fleet", **some, "reported": reported})
     fleet.hear({"type": "snapshot", "child": "w1", "data": {}})
     fleet.hear({"type": "snapshot", "child": "w2", "data": 7})  # nonsense, but it has spoken
     fleet.hear({"type": "exited", "child": "w3", "totals": {}})
     assert not fleet.complete
-    later = {"owners": {"a": ["w1", "w2", "w5"], "b": []}, "pools": {}, "totals": {}}
+    later = {"owners": {"a": ["w1", "w2", "w5"], "b": []}, **none}
     fleet.hear({"type": "fleet", **later})  # w4 is gone; w5 is new, and has counted nothing yet
     assert fleet.complete
 

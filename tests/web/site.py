@@ -38,7 +38,7 @@ class Site:
         self.listener.setblocking(False)  # shared by all its duplicates
         self.port: int = self.listener.getsockname()[1]
         self.app = create_app(
-            self.collector,
+            self.collector.freeze,
             lambda: self.reasons,
             self._overview,
             token=token,

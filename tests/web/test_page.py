@@ -49,7 +49,8 @@ def tell(site: Site, *exits: tuple[str, str, int], **pools: dict[str, Any]) -> N
             "type": "fleet",
             "owners": {},
             "pools": pools,
-            "totals": {"counters": {"worker_exits_total": ended}},
+            "totals": {"": {"counters": {"worker_exits_total": ended}}},
+            "scopes": [""],
         }
     )
 
