@@ -54,7 +54,7 @@ class Slow(Job):
         note(self, "done")
 
 
-class Plain(Job):
+class Threaded(Job):
     queue = "plain"
     retry_after = 0
     number: int
@@ -102,7 +102,7 @@ async def dispatch_all(
     acknowledged: set[str] = set()
     batch = 50
     for start in range(0, TOTAL, batch):
-        kind = work[("Quick", "Slow", "Plain")[start // batch % 3]]
+        kind = work[("Quick", "Slow", "Threaded")[start // batch % 3]]
         jobs = [kind(number=number) for number in range(start, start + batch)]
         if start // batch % 4:
             receipts = await producer.bulk(jobs)
