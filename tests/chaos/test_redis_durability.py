@@ -356,8 +356,8 @@ async def test_no_reservation_is_left_of_a_settlement_that_a_failover_forgot(
         stack.callback(host.clean_up)
         host.start(ready=False)
         async with Queue(pair.clients.url) as producer:
-            short = (await producer.push(work.Sleeps(seconds=0.5))).id
-            across = (await producer.push(work.Sleeps(seconds=4))).id
+            short = (await producer.push(work.Sleeps(seconds=3))).id  # until the link is cut
+            across = (await producer.push(work.Sleeps(seconds=8))).id
             await asyncio.to_thread(wait_until, lambda: len(ledger.runs()) == 2, "both to run")
             await pair.in_sync()
             pair.link.dropping = True

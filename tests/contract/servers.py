@@ -121,11 +121,12 @@ class Server:
 _claims: list[socket.socket] = []
 
 
-def free_port(ports: range = range(10_000, 32_000)) -> int:
+def free_port(ports: range = range(10_000, 20_000)) -> int:
     """Return a free port of the loopback that no other test of this machine gets meanwhile.
 
     The claim is a name that ends with this process. Ports above 32,000 are given out by the kernel,
     to any connection: one of those could be taken before the server binds it, or while it is down.
+    A node of a cluster takes the port 10,000 above its own as well.
     """
     for port in random.Random().sample(ports, len(ports)):  # a test may have set the seed
         claim = socket.socket(socket.AF_UNIX)
