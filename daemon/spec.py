@@ -137,6 +137,10 @@ class QueueSpec:
     """The objective for the share of runs that fail, 0 to 1; None: no objective."""
 
 
+NO_OBJECTIVES = QueueSpec()
+"""Those of a pool that only empties: queue.yaml has it no more."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSpec:
     """Where alerts are posted. URL and secret are never shown."""

@@ -30,6 +30,7 @@ __all__ = [
     "Charge",
     "Counts",
     "Driver",
+    "Enqueuer",
     "Exchange",
     "Fail",
     "FailedJob",

@@ -232,7 +232,7 @@ class Queue:
 
     def send_blocking(self, parcel: Parcel) -> Receipt | None:
         """Enqueue one packed job in this thread; None: the driver needs an event loop for that."""
-        enqueuer = self.enqueuer()
+        enqueuer = self._blocking()
         if enqueuer is None:
             return None
         if not tracing.is_on():
@@ -241,6 +241,12 @@ class Queue:
 
         with spans.sending(self._where(), parcel.queue, parcel.job) as job:
             return _send_blocking(enqueuer, parcel.queue, job)
+
+    def close_blocking(self) -> None:
+        """Close the connections of ``send_blocking``; a later call opens them again."""
+        _, enqueuer = self._enqueuer
+        if enqueuer is not None:
+            enqueuer.close()
 
     async def send_all(self, load: Load) -> list[Receipt]:
         """Enqueue packed jobs in batches, of which two are on their way at a time.
@@ -284,13 +290,11 @@ class Queue:
                 answers.cancel()
         return list(map(Receipt, load.ids, cast("list[bool]", enqueued)))
 
-    def enqueuer(self) -> Enqueuer | None:
-        """Return what pushes without an event loop, where the driver offers that."""
+    def _blocking(self) -> Enqueuer | None:
         url = self._where()
         known, enqueuer = self._enqueuer
         if url != known:
-            if enqueuer is not None:
-                enqueuer.close()
+            self.close_blocking()
             enqueuer = enqueuer_for(url)
             self._enqueuer = url, enqueuer
         return enqueuer

@@ -85,9 +85,7 @@ class SyncQueue:
 
     def close(self) -> None:
         """Close this producer's connection. A later call opens it again."""
-        enqueuer = self._queue.enqueuer()
-        if enqueuer is not None:
-            enqueuer.close()
+        self._queue.close_blocking()
         _portal().call(self._queue.close)
 
 

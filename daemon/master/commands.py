@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from queued.daemon.master.control import Request
 from queued.daemon.master.report import pool_status, worker_status
-from queued.daemon.spec import QueueSpec
+from queued.daemon.spec import NO_OBJECTIVES
 from queued.environment import redact
 from queued.version import __version__
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from queued.daemon.master.master import Master
 
 MAX_PROCESSES = 1_000
-NO_OBJECTIVES = QueueSpec()
-"""Those of a pool that only empties: queue.yaml has it no more."""
 
 
 class Commands:

@@ -10,10 +10,8 @@ from typing import Any
 from queued.daemon.monitor.collector import Sample
 from queued.daemon.monitor.fleet import RUNNING, Fleet
 from queued.daemon.reach import Reach
-from queued.daemon.spec import QueueSpec
+from queued.daemon.spec import NO_OBJECTIVES, QueueSpec
 from queued.web.overview import Lately, Overview, PoolView, QueueView
-
-NO_OBJECTIVES = QueueSpec()
 
 
 def overview(
