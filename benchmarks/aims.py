@@ -1,4 +1,4 @@
-"""What issue 4 aims at: ratios to peers of the same run, and absolute figures. A report only."""
+"""What the figures are to reach, against peers of the same run or absolutely. A report only."""
 
 from __future__ import annotations
 

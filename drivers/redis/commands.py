@@ -20,6 +20,7 @@ class Commands:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
+        self._scripts = scripts()
         self._head = lru_cache(maxsize=4096)(self._head_of)
 
     def key(self, name: str, queue: str = "") -> str:
@@ -71,7 +72,7 @@ class Commands:
         return commands
 
     def _head_of(self, verb: str, queue: str, owner: str) -> Command:
-        script = scripts()[verb]
+        script = self._scripts[verb]
         names = [f"held:{owner}" if name == "held" else name for name in script.keys]
         return ("EVALSHA", script.sha, len(names), *(self.key(name, queue) for name in names))
 

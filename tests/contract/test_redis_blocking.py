@@ -15,6 +15,7 @@ from queued.drivers.base import NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.errors import DriverError, DriverUnavailable
+from queued.version import __version__
 from tests.chaos.proxy import Moment, Proxy
 from tests.contract.redis_steps import (
     driver_of_server,  # noqa: F401 - a fixture
@@ -44,6 +45,19 @@ def test_only_a_driver_that_has_one_offers_one(server: Server) -> None:
     assert isinstance(enqueuer_for(server.url), BlockingRedis)
     assert isinstance(enqueuer_for(server.url.replace("redis:", "REDIS:")), BlockingRedis)
     assert enqueuer_for("memory://none") is None
+
+
+async def test_the_server_knows_whose_connections_these_are(
+    enqueuer: BlockingRedis,
+    driver: RedisDriver,
+    admin: redis.Redis,
+) -> None:
+    enqueuer.enqueue(Q, jobs("a"))
+
+    clients = [one for one in admin.client_list() if one["cmd"] != "client|list"]
+    names = {(one.get("lib-name"), one.get("lib-ver")) for one in clients}
+    # Redis 7.0 does not keep them yet
+    assert names in ({("queued", __version__)}, {(None, None)})
 
 
 async def test_it_enqueues_what_workers_reserve(
