@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,58 @@ class Backoff:
         if cap <= 0:
             raise ValueError("cap must be more than 0")
         return cls(steps=(parse_duration(value["base"]),), factor=factor, cap=cap, jitter=jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """RouteMQ's way to let ``retry_after`` double: ``retry_backoff_*`` of a class.
+
+    What a class leaves out, the environment says (QUEUE_RETRY_MAX_DELAY, QUEUE_RETRY_JITTER), else
+    60 seconds and no jitter. QUEUE_RETRY_BACKOFF_ENABLED lets the waits of all classes grow.
+    """
+
+    max_delay: float | str | None = None
+    jitter: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_delay is not None:
+            parse_duration(self.max_delay)
+        if self.jitter is not None:
+            _number(self.jitter, "jitter")
+
+    def backoff(self, base: float | str) -> Backoff:
+        """Return the waits that begin with ``base``, none of them beneath it."""
+        first = parse_duration(base)
+        longest, jitter = self.max_delay, self.jitter
+        if longest is None:
+            longest = _from_environment("QUEUE_RETRY_MAX_DELAY", 60.0)
+        if jitter is None:
+            jitter = _from_environment("QUEUE_RETRY_JITTER", 0.0)
+        cap = max(parse_duration(longest), first) or LONGEST
+        return Backoff((first,), factor=2.0, cap=cap, jitter=min(jitter, 1.0))
+
+    @classmethod
+    def of(cls, job: Any) -> Growth | None:
+        """Return what a class or the environment asks for; None: waits do not grow so."""
+        enabled = getattr(job, "retry_backoff_enabled", None)
+        if not enabled and os.environ.get("QUEUE_RETRY_BACKOFF_ENABLED", "").lower() not in _YES:
+            return None
+        return cls(
+            getattr(job, "retry_backoff_max_delay", None),
+            getattr(job, "retry_backoff_jitter", None),
+        )
+
+
+_YES = ("1", "true", "yes", "on")
+
+
+def _from_environment(name: str, fallback: float) -> float:
+    """Return a number as RouteMQ reads it: nonsense counts as nothing said."""
+    try:
+        value = float(os.environ.get(name, fallback))
+    except ValueError:
+        return fallback
+    return value if 0 <= value <= LONGEST else fallback
 
 
 def _number(value: Any, key: str, *, lowest: float = 0.0, highest: float = math.inf) -> float:

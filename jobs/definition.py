@@ -15,23 +15,19 @@ from dataclasses import MISSING, Field, dataclass
 from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 
-from queued.drivers.base import QUEUE_PATTERN
 from queued.errors import JobDefinitionError
-from queued.jobs.backoff import Backoff
+from queued.jobs.settings import SETTINGS, check_settings
 from queued.jobs.text import nearest
-from queued.units import parse_duration
 
 if TYPE_CHECKING:
     from queued.jobs.codec import Codec
 
-SETTINGS = ("queue", "max_tries", "timeout", "retry_after", "backoff", "name")
 SET_BY_QUEUED = ("job_id", "attempts")
 METHODS = ("handle", "failed", "validate", "register")
 _TAKES = {"handle": ("self",), "failed": ("self", "exception")}
 RESERVED = frozenset((*SETTINGS, *SET_BY_QUEUED, *METHODS))
 
 _CLASS_VAR = re.compile(r"(?:\w+\.)*ClassVar\b")
-_WIRE_NAME = re.compile(r"\w[\w.:/<>-]{0,199}")
 
 
 @dataclass(slots=True)
@@ -99,7 +95,7 @@ def define(cls: type, root: type) -> Definition:
     :raises JobDefinitionError: it cannot work; the message says what to write instead.
     """
     fields, private = _fields(cls, root)
-    _check_settings(cls)
+    check_settings(cls)
     _check_methods(cls)
     own_init = _own_init(cls, root)
     if own_init is not None:
@@ -209,50 +205,6 @@ def _reserved(cls: type, base: type, name: str) -> str:
         f"{where} is a setting and no field: write {name} = {written} without the annotation,"
         f" or give the field another name"
     )
-
-
-def _check_settings(cls: type) -> None:
-    checks: dict[str, Callable[[Any], None]] = {
-        "queue": _check_queue,
-        "max_tries": _check_max_tries,
-        "timeout": _check_duration,
-        "retry_after": _check_duration,
-        "backoff": _check_backoff,
-        "name": _check_name,
-    }
-    for setting, check in checks.items():
-        value = getattr(cls, setting)
-        if value is None:
-            continue
-        try:
-            check(value)
-        except ValueError as error:
-            raise JobDefinitionError(f"{cls.__name__}.{setting}: {error}") from None
-
-
-def _check_queue(value: Any) -> None:
-    if not isinstance(value, str) or not QUEUE_PATTERN.fullmatch(value):
-        raise ValueError(
-            f"expected a name of up to 64 letters, digits and _.:- such as emails, got {value!r}"
-        )
-
-
-def _check_max_tries(value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"expected a whole number from 1 (the first run counts), got {value!r}")
-
-
-def _check_duration(value: Any) -> None:
-    parse_duration(value)
-
-
-def _check_backoff(value: Any) -> None:
-    Backoff.parse(value)
-
-
-def _check_name(value: Any) -> None:
-    if not isinstance(value, str) or not _WIRE_NAME.fullmatch(value):
-        raise ValueError(f"expected a wire name such as mail.send, without spaces, got {value!r}")
 
 
 def _can_take(method: Any, given: tuple[str, ...]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from queued.jobs import registry
@@ -32,6 +32,8 @@ class Job:
     * ``timeout``: how long a run may take, in seconds or as ``"5m"``; 0 for no limit.
     * ``retry_after``: how long to wait before the next run; or ``backoff``: a number, a list or
       ``{"base": 1, "factor": 2, "cap": "5m", "jitter": 0.1}``.
+    * ``retry_on``, ``give_up_on``: for which exceptions there is a further try, and for which none;
+      a class, or a tuple of them.
     * ``name``: what payloads call it, else module path and class.
 
     The constructor takes the fields as keywords; they are validated when the job is dispatched, and
@@ -45,6 +47,11 @@ class Job:
     timeout: ClassVar[float | str | None] = None
     retry_after: ClassVar[float | str | None] = None
     backoff: ClassVar[Any] = None
+    retry_on: ClassVar[type[BaseException] | Sequence[type[BaseException]] | None] = None
+    give_up_on: ClassVar[type[BaseException] | Sequence[type[BaseException]] | None] = None
+    retry_backoff_enabled: ClassVar[bool | None] = None
+    retry_backoff_max_delay: ClassVar[float | str | None] = None
+    retry_backoff_jitter: ClassVar[float | None] = None
     name: ClassVar[str | None] = None
 
     __queued__: ClassVar[Definition]

@@ -180,7 +180,8 @@ def record(
     """Return the record of a failure, all of it text.
 
     ``reason`` is why there was no further try: ``max_tries``, ``timed_out``, ``fail`` (the job said
-    so), ``unknown_job`` or ``corrupt_payload``; the janitor's records also have ``crashed``.
+    so), ``give_up_on`` or ``retry_on`` (its class did), ``unknown_job`` or ``corrupt_payload``; the
+    janitor's records also have ``crashed``.
     ``dossier``: of a job that lost its worker.
     """
     values = {
@@ -250,7 +251,10 @@ def _reason(
             return "fail"
     if tries >= limits.max_tries:
         return "timed_out" if timed_out else "max_tries"
-    return None
+    if isinstance(error, Retry) and not timed_out:
+        return None
+    kind = JobTimeout if timed_out or error is None else type(error)
+    return limits.retrying.refusal(kind)
 
 
 def _said(error: BaseException | None, job: str, limits: Limits, *, timed_out: bool) -> str:

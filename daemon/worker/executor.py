@@ -192,7 +192,7 @@ class Executor:
                 reservation.fence,
                 now,
                 run.deadline,
-                plan.limits.max_tries,
+                plan.tries,
                 plan.retry_in(counts),
             )
         elif run.deadline:

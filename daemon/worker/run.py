@@ -43,6 +43,8 @@ class Plan:
     hook: bool
     """The class has a ``failed()`` of its own."""
     meters: ClassMeters
+    tries: int
+    """How many a run may have cost that the master has to end."""
     fixed_delay: float | None
     """Seconds before each further run, where they are always the same."""
 
@@ -58,6 +60,7 @@ class Plan:
             load=prepare(job).load,
             hook=has_failed_hook(job),
             meters=meters,
+            tries=limits.tries_after_timeout,
             fixed_delay=limits.delay(1) if fixed else None,
         )
 
