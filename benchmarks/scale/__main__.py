@@ -15,6 +15,7 @@ from benchmarks.scale import backlog, fleet
 
 LENGTHS: Sequence[int] = (1_000, 10_000, 100_000, 1_000_000)
 SCHEDULED = 100_000
+ROUNDS = 3
 SHAPES: Sequence[tuple[int, int]] = ((1, 1), (1, 20), (10, 2), (50, 1))
 """Queues, and workers of each."""
 
@@ -23,13 +24,15 @@ SHAPES: Sequence[tuple[int, int]] = ((1, 1), (1, 20), (10, 2), (50, 1))
 @click.option("--quick", is_flag=True, help="Short queues and few workers: to see that it works.")
 def main(*, quick: bool) -> None:
     """Measure how queued's costs grow with the backlog, with workers and with queues."""
-    lengths, scheduled, shapes, seconds = LENGTHS, SCHEDULED, SHAPES, 20.0
+    lengths, scheduled, rounds = LENGTHS, SCHEDULED, ROUNDS
+    shapes, seconds = SHAPES, 20.0
     if quick:
-        lengths, scheduled, shapes, seconds = LENGTHS[:2], 1_000, SHAPES[:1], 2.0
+        lengths, scheduled, rounds = LENGTHS[:2], 1_000, 1
+        shapes, seconds = SHAPES[:1], 2.0
     with tempfile.TemporaryDirectory(prefix="queued-scale-") as name:
         folder = Path(name)
         with server.running(folder) as redis:
-            costs = backlog.run(redis, lengths, scheduled, click.echo)
+            costs = backlog.run(redis, lengths, scheduled, rounds, click.echo)
             click.echo(_table(costs))
             click.echo(_table(fleet.measure(redis, folder, shapes, seconds, click.echo)))
 

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from benchmarks.server import Server
 from queued.drivers import driver_for
@@ -41,20 +41,28 @@ class Cost:
 
 
 async def measure(
-    server: Server, lengths: Sequence[int], scheduled: int, say: Callable[[str], None]
+    server: Server, lengths: Sequence[int], scheduled: int, rounds: int, say: Callable[[str], None]
 ) -> list[Cost]:
-    """Measure at each length in turn, on an emptied server with ``scheduled`` further jobs."""
-    costs = []
-    for length in lengths:
+    """Measure at each length in turn, on an emptied server with ``scheduled`` further jobs.
+
+    The medians of several rounds are returned: the machine's own speed drifts.
+    """
+    taken: dict[int, list[Cost]] = {length: [] for length in lengths}
+    for length in [*lengths] * rounds:
         server.flush()
         driver = driver_for(server.url)
         await driver.open()
         try:
-            costs.append(await _measure(driver, server, length, scheduled))
+            cost = await _measure(driver, server, length, scheduled)
         finally:
             await driver.close()
-        say(f"{costs[-1]}")
-    return costs
+        taken[length].append(cost)
+        say(f"{cost}")
+    return [_typical(costs) for costs in taken.values()]
+
+
+def _typical(costs: Sequence[Cost]) -> Cost:
+    return Cost(*map(statistics.median, zip(*map(astuple, costs), strict=True)))
 
 
 async def _measure(driver: Driver, server: Server, length: int, scheduled: int) -> Cost:
@@ -107,6 +115,6 @@ def _memory(server: Server) -> int:
 
 
 def run(
-    server: Server, lengths: Sequence[int], scheduled: int, say: Callable[[str], None]
+    server: Server, lengths: Sequence[int], scheduled: int, rounds: int, say: Callable[[str], None]
 ) -> list[Cost]:
-    return asyncio.run(measure(server, lengths, scheduled, say))
+    return asyncio.run(measure(server, lengths, scheduled, rounds, say))
