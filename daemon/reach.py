@@ -29,6 +29,7 @@ class Reach:
             "driver_operation_seconds", "driver", "operation"
         )
         self._errors: Family[Counter] = metrics.counter("driver_errors_total", "driver", "kind")
+        self._errors.series(driver, "unavailable")  # at zero: then the first one is an increase
         self._up: bool | None = None
         self._since = clock()
         self._steady_since = self._answered_at = self._since

@@ -25,6 +25,7 @@ from prometheus_client.utils import floatToGoString
 from queued.daemon.metrics import BUCKETS
 from queued.daemon.monitor.fleet import Fleet, View
 from queued.daemon.reach import Reach
+from queued.daemon.spec import QueueSpec
 from queued.drivers.base import QueueStats
 from queued.version import __version__
 
@@ -52,7 +53,8 @@ COUNTED = {
 
 _BACKEND = ("driver", "backend")
 POOL_STATES = ("starting", "running", "stopping", "stopped", "backoff", "fatal")
-WORKER_STATES = ("starting", "idle", "busy", "stopping")
+WORKER_STATES = ("starting", "idle", "busy", "stopping", "backoff", "fatal")
+"""Those that are always shown; one that has ended may be, for a moment, "exited" or "stopped"."""
 
 POOL_GAUGES = {
     "workers_desired": ("desired", "Workers that the pool should have."),
@@ -80,16 +82,17 @@ class Sample:
 class FleetCollector:
     """Has at hand all that the page shows.
 
+    :param objectives: those of each queue of queue.yaml.
     :param backend: names the back-end; see ``backend_id``.
     """
 
     def __init__(
-        self, fleet: Fleet, reach: Reach, max_waits: Mapping[str, float], backend: str = ""
+        self, fleet: Fleet, reach: Reach, objectives: Mapping[str, QueueSpec], backend: str = ""
     ) -> None:
         self.sample = Sample()
         self._fleet = fleet
         self._reach = reach
-        self._max_waits = max_waits
+        self._objectives = objectives
         self._backend = backend
 
     def freeze(self) -> Page:
@@ -101,7 +104,7 @@ class FleetCollector:
             else Sample(self.sample.at),
             driver=self._reach.driver,
             driver_up=self._reach.up,
-            max_waits=self._max_waits,
+            objectives=self._objectives,
             backend=self._backend,
         )
 
@@ -114,7 +117,7 @@ class Page(Collector):
     sample: Sample
     driver: str
     driver_up: bool
-    max_waits: Mapping[str, float]
+    objectives: Mapping[str, QueueSpec]
     backend: str
 
     def collect(self) -> Iterator[Metric]:
@@ -150,7 +153,12 @@ class Page(Collector):
         yield _by_queue(
             "queue_max_wait_seconds",
             "The objective for the oldest ready job (max_wait of queue.yaml).",
-            self.max_waits,
+            {queue: one.max_wait for queue, one in self.objectives.items()},
+        )
+        yield _by_queue(
+            "queue_max_failure_ratio",
+            "The objective for the share of runs that fail (max_failure_rate of queue.yaml).",
+            {queue: one.max_failure_rate for queue, one in self.objectives.items()},
         )
         yield _by_queue(
             "queue_paused",
@@ -234,10 +242,11 @@ def _gauge(
     return GaugeMetricFamily(f"{PREFIX}{name}", documentation, value=value, labels=labels)
 
 
-def _by_queue(name: str, documentation: str, values: Mapping[str, float]) -> Metric:
+def _by_queue(name: str, documentation: str, values: Mapping[str, float | None]) -> Metric:
     family = _gauge(name, documentation, ["queue"])
     for queue, value in values.items():
-        family.add_metric([queue], value)
+        if value is not None:
+            family.add_metric([queue], value)
     return family
 
 

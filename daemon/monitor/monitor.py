@@ -87,14 +87,9 @@ class Monitor:
         self._recent = Recent(spec.note_every)
         self._rates: Mapping[str, Mapping[str, Any]] = {}
         """What each queue did lately, as the master is told."""
-        self._max_waits = {
-            name: queue.max_wait
-            for name, queue in spec.queues.items()
-            if queue.max_wait is not None
-        }
         backend = backend_id(spec.url, socket.gethostname())
         reach = self._janitor.reach
-        self._collector = FleetCollector(self._fleet, reach, self._max_waits, backend)
+        self._collector = FleetCollector(self._fleet, reach, spec.queues, backend)
         readings = Readings(spec.queues, self._fleet, self._recent, reach)
         self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}

@@ -19,6 +19,7 @@ from queued.daemon.monitor import collector as collector_module
 from queued.daemon.monitor.collector import COUNTED, FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
+from queued.daemon.spec import QueueSpec
 from queued.drivers.base import QueueStats
 from queued.version import __version__
 from queued.web.exposition import render
@@ -35,6 +36,7 @@ POOL = {
 }
 
 
+OBJECTIVES = {"emails": QueueSpec(max_wait=5.0, max_failure_rate=0.05), "low": QueueSpec()}
 SUCCEEDED = {"queue": "emails", "job_class": "app.Send", "outcome": "succeeded"}
 
 
@@ -66,7 +68,7 @@ class Page:
         self.fleet = Fleet()
         self.metrics = Metrics()
         self.reach = Reach("redis", self.metrics)
-        self.collector = FleetCollector(self.fleet, self.reach, {"emails": 5.0}, "ab12cd34")
+        self.collector = FleetCollector(self.fleet, self.reach, OBJECTIVES, "ab12cd34")
         self.totals = Totals()
 
     def fill(self) -> None:
@@ -136,6 +138,7 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         ("queue_oldest_ready_age_seconds", (("queue", "emails"),)): 0,
         ("queue_oldest_reserved_age_seconds", (("queue", "emails"),)): 0,
         ("queue_max_wait_seconds", (("queue", "emails"),)): 5,
+        ("queue_max_failure_ratio", (("queue", "emails"),)): 0.05,
         ("queue_paused", (("queue", "emails"),)): 0,
         ("jobs_enqueued_total", (("queue", "emails"),)): 99,
         ("stale_acks_total", (("queue", "emails"),)): 1,
@@ -150,6 +153,8 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         ("workers", (("pool", "emails"), ("state", "idle"))): 1,
         ("workers", (("pool", "emails"), ("state", "busy"))): 1,
         ("workers", (("pool", "emails"), ("state", "starting"))): 0,
+        ("workers", (("pool", "emails"), ("state", "backoff"))): 0,
+        ("workers", (("pool", "emails"), ("state", "fatal"))): 0,
         ("pool_state", (("pool", "emails"), ("state", "running"))): 1,
         ("pool_state", (("pool", "emails"), ("state", "fatal"))): 0,
         ("workers_desired", (("pool", "emails"),)): 2,
@@ -158,6 +163,7 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         ("pool_worker_memory_max_bytes", (("pool", "emails"),)): 30_000_000,
         ("pool_heartbeat_age_max_seconds", (("pool", "emails"),)): 0.04,
         ("driver_up", (("driver", "redis"),)): 1,
+        ("driver_errors_total", (("driver", "redis"), ("kind", "unavailable"))): 0,
         ("driver_operation_seconds_count", (("driver", "redis"), ("operation", "stats"))): 1,
         ("stats_timestamp_seconds", ()): page.at,
         ("start_time_seconds", ()): 1_600_000_000,
@@ -187,6 +193,7 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         for name, labels in expected
     }
     assert found == expected
+    assert not [labels for _, labels in samples if ("queue", "low") in labels]
     names = {name for name, _ in samples}
     assert "queued_scrape_duration_seconds" in names
     assert any(("version", __version__) in labels for _, labels in samples)

@@ -80,7 +80,8 @@ def test_an_unwelcome_answer_is_an_answer(reach: Reach, metrics: Metrics) -> Non
         raise OwnerLost("retired")
     assert reach.up
     assert metrics.snapshot()["counters"]["driver_errors_total"] == [
-        [{"driver": "redis", "kind": "OwnerLost"}, 1]
+        [{"driver": "redis", "kind": "unavailable"}, 0],
+        [{"driver": "redis", "kind": "OwnerLost"}, 1],
     ]
 
 

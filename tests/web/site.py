@@ -30,7 +30,7 @@ class Site:
         self.reach = Reach("memory", self.metrics)
         self.max_waits: dict[str, float] = {}
         self.max_failure_rate: float | None = None
-        self.collector = FleetCollector(self.fleet, self.reach, self.max_waits)
+        self.collector = FleetCollector(self.fleet, self.reach, {})
         self.recent: dict[str, Any] = {}
         self.reasons: list[str] = []
         self.stop = asyncio.Event()

@@ -16,9 +16,14 @@ def panels() -> list[Panel]:
                 id=701,
                 title="Daemons",
                 about="What runs where. Different versions for long: a host was forgotten in the "
-                "last roll-out.",
+                "last roll-out. Daemons of one back-end share its queues.",
             ),
-            {"instance": "Instance", "version": "queued", "python": "Python"},
+            {
+                "instance": "Instance",
+                "backend": "Back-end",
+                "version": "queued",
+                "python": "Python",
+            },
             [
                 Column(
                     title="Up",
@@ -28,7 +33,13 @@ def panels() -> list[Panel]:
                 Column(
                     title="Series",
                     expr='max by (instance) (scrape_samples_scraped{I,job="queued"}) '
-                    "* on (instance) group_left (version, python) queued_build_info{I}",
+                    "* on (instance) group_left (version, python) queued_build_info{I} "
+                    "* on (instance) group_left (backend) queued_backend_info{I}",
+                ),
+                Column(
+                    title="Runs for",
+                    expr="time() - max by (instance) (queued_start_time_seconds{I})",
+                    unit="s",
                 ),
             ],
         ),
@@ -81,5 +92,22 @@ def panels() -> list[Panel]:
                 steps=above(1),
                 links=to_panel(704),
             )
+        ),
+        graph(
+            Spec(
+                id=706,
+                title="Ends of monitors, by reason",
+                about="Another one takes the place at once; until then there are no metrics and "
+                "nobody takes back the jobs of dead workers. Drained is a reload; for anything "
+                "else see monitor.crashed in the log.",
+                queries={
+                    "{{reason}}": "sum by (reason) "
+                    "(increase(queued_monitor_exits_total{I}[$__rate_interval]))"
+                },
+                nothing="none ended",
+                links=to_panel(701),
+            ),
+            stacked=True,
+            bars=True,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders.dashboard import Panel
 
 from tools.dashboard.panels import graph
-from tools.dashboard.rows.terms import AGE, OBJECTIVE, OUTCOMES, READY, failing
+from tools.dashboard.rows.terms import AGE, FAILURE_OBJECTIVE, OBJECTIVE, OUTCOMES, READY, failing
 from tools.dashboard.spec import Spec, above, quantile, to_panel, to_queue
 
 
@@ -30,12 +30,17 @@ def panels() -> list[Panel]:
                 id=202,
                 title="Share of runs that fail",
                 about="Runs that raised, timed out or lost their worker. Above 5 % an alert goes "
-                "off for the class; the row of failures tells which.",
-                queries={"{{queue}}": failing("by (queue) ")},
+                "off for the class; the row of failures tells which. Dashed: max_failure_rate of "
+                "queue.yaml, above which the daemon itself says so.",
+                queries={
+                    "{{queue}}": failing("by (queue) "),
+                    "max_failure_rate {{queue}}": FAILURE_OBJECTIVE,
+                },
                 unit="percentunit",
                 steps=above(0.05),
                 links=to_queue(panel=401),
-            )
+            ),
+            objective="^max_failure_rate ",
         ),
         graph(
             Spec(
@@ -168,6 +173,18 @@ def panels() -> list[Panel]:
                 unit="s",
                 steps=above(1800),
                 links=to_queue(panel=301),
+            )
+        ),
+        graph(
+            Spec(
+                id=213,
+                title="Size of jobs, 95th percentile",
+                about="As they are stored. Every byte is written, read and kept by the back-end: "
+                "put what is large into a store, and its key into the job.",
+                queries={"{{queue}}": quantile(0.95, "queued_job_payload_bytes{Q}", "queue")},
+                unit="bytes",
+                steps=above(262_144),
+                links=to_queue(panel=205),
             )
         ),
     ]

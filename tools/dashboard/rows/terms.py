@@ -5,6 +5,7 @@ from __future__ import annotations
 READY = 'max by (queue) (queued_queue_jobs{Q,state="ready"})'
 AGE = "max by (queue) (queued_queue_oldest_ready_age_seconds{Q})"
 OBJECTIVE = "max by (queue) (queued_queue_max_wait_seconds{Q})"
+FAILURE_OBJECTIVE = "max by (queue) (queued_queue_max_failure_ratio{Q})"
 ENQUEUED = "max by (queue) (rate(queued_jobs_enqueued_total{Q}[$__rate_interval]))"
 CHARGED = 'outcome!="released"'
 """Attempts that counted."""
