@@ -39,18 +39,26 @@ class Store:
         self.lock = threading.RLock()
         self.queues: dict[str, StoredQueue] = {}
 
+    def now(self) -> float:
+        """Return the time of this back-end: seconds since the epoch, by the system's clock."""
+        return time.time()
+
 
 _shared: dict[str, Store] = {}
 
 
 class MemoryDriver:
-    """A ``Driver`` of the stores in this process. Its clock is the system's."""
+    """A ``Driver`` of the stores in this process.
+
+    :param store: where jobs are kept, instead of the one that the URL names.
+    """
 
     name = "memory"
 
-    def __init__(self, url: str) -> None:
-        _, _, store = url.partition("://")
-        self._store = _shared.setdefault(store, Store()) if store else Store()
+    def __init__(self, url: str, store: Store | None = None) -> None:
+        _, _, name = url.partition("://")
+        shared = _shared.setdefault(name, Store()) if name and store is None else None
+        self._store = store or shared or Store()
 
     async def open(self) -> None:
         """Nothing is to be done."""
@@ -68,7 +76,7 @@ class MemoryDriver:
     # producers
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
         with self._store.lock:
-            target, now = self._queue(queue), time.time()
+            target, now = self._queue(queue), self._store.now()
             enqueued = [target.enqueue(job, now) for job in jobs]
             if any(enqueued):
                 target.bell.ring()
@@ -87,7 +95,7 @@ class MemoryDriver:
         lane: Lane = Lane.NORMAL,
     ) -> Exchange:
         with self._store.lock:
-            source, now = self._queue(queue), time.time()
+            source, now = self._queue(queue), self._store.now()
             lost = source.settle(owner, settlements, now)
             jobs: list[Reservation] = []
             if want > 0:
@@ -124,7 +132,7 @@ class MemoryDriver:
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         with self._store.lock:
-            known, until = self._queue(queue).owners, time.time() + lease
+            known, until = self._queue(queue).owners, self._store.now() + lease
             for name in owners:
                 known.setdefault(name, Owner(until)).lease_until = until
             return [name for name in owners if known[name].retired]
@@ -140,7 +148,7 @@ class MemoryDriver:
         self, queue: str, owner: str, *, only_expired: bool = False
     ) -> list[Reservation]:
         with self._store.lock:
-            now = time.time()
+            now = self._store.now()
             holder = self._queue(queue).owners.setdefault(owner, Owner(now))
             if only_expired and not holder.retired and holder.lease_until > now:
                 return []
@@ -149,7 +157,7 @@ class MemoryDriver:
 
     async def owners(self, queue: str) -> dict[str, float]:
         with self._store.lock:
-            now = time.time()
+            now = self._store.now()
             return {
                 name: holder.seconds_left(now)
                 for name, holder in self._queue(queue).owners.items()
@@ -159,7 +167,7 @@ class MemoryDriver:
     async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
         with self._store.lock:
             source = self._queue(queue)
-            promoted = source.promote(limit, time.time())
+            promoted = source.promote(limit, self._store.now())
             if promoted:
                 source.bell.ring()
             return promoted
@@ -167,7 +175,7 @@ class MemoryDriver:
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         with self._store.lock:
-            now = time.time()
+            now = self._store.now()
             due = self._queue(queue).hooks_due(now)[:limit]
             for job in due:
                 job.hook_at = now + visible_after
@@ -187,7 +195,7 @@ class MemoryDriver:
 
     async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
         with self._store.lock:
-            now = time.time()
+            now = self._store.now()
             return {name: self._queue(name).stats(now) for name in queues}
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
@@ -230,7 +238,7 @@ class MemoryDriver:
 
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         with self._store.lock:
-            source, now = self._queue(queue), time.time()
+            source, now = self._queue(queue), self._store.now()
             found = [source.failed.pop(job_id, None) for job_id in job_ids]
             for job in found:
                 if job is not None:

@@ -112,6 +112,7 @@ class Queue:
     def __init__(self, url: str | None = None) -> None:
         self._url: str | None = None
         self._found: str | None = None
+        self._instead: str | None = None
         self._clients = Clients()
         self._enqueuer: tuple[str, Enqueuer | None] = ("", None)
         if url is not None:
@@ -127,6 +128,18 @@ class Queue:
     def fall_back_to(self, url: str) -> None:
         """Use the back-end at ``url`` if ``connect`` names none: a worker's own, for its jobs."""
         self._found = url
+
+    @contextlib.contextmanager
+    def instead(self, url: str) -> Iterator[None]:
+        """Use the back-end at ``url`` within the block, whatever is connected before or in it.
+
+        For tests: the ``url`` is taken as it is.
+        """
+        before, self._instead = self._instead, url
+        try:
+            yield
+        finally:
+            self._instead = before
 
     @cached_property
     def sync(self) -> SyncQueue:
@@ -303,7 +316,7 @@ class Queue:
         return self._clients.current(self._where())
 
     def _where(self) -> str:
-        url = self._url or self._found
+        url = self._instead or self._url or self._found
         if url is None:
             url, _ = find_connection(os.environ, Path.cwd())
             self._found = url

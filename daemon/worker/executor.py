@@ -76,7 +76,7 @@ class Executor:
         self._broken = broken
         self._board = board
         self._spans = spans
-        self._judge = Judge(spec.worker, meters)
+        self.judge = Judge(spec.worker, meters)
         self._free = list(range(spec.concurrency - 1, -1, -1))
         self._plans: dict[bytes, Plan] = {}
         meters.begin([UNKNOWN, *registry.of_queue(spec.pool)])
@@ -254,7 +254,7 @@ class Executor:
             if run.span is not None:
                 run.span.end(Outcome.SUCCEEDED)
         else:
-            outcome = self._judge.judge(run, error, now)
+            outcome = self.judge.judge(run, error, now)
             self._count(run, outcome, now)
             if run.span is not None:
                 run.span.end(outcome)

@@ -69,6 +69,8 @@ class Hooks:
         self._claiming = False
         self._said: set[str] = set()
         """What has been said of hooks that cannot be run here."""
+        self.called: Callable[[Job, BaseException | None], None] = lambda *_: None
+        """Told of each hook that was called here, and what it raised: for tests, as the judge's."""
         self.stuck = 0
         """Hooks that did not end when their time was up: this worker should be replaced."""
 
@@ -161,13 +163,17 @@ class Hooks:
         finally:
             call.cancel()
         if done:
-            if (raised := call.result()) is not None:
+            raised = call.result()
+            self.called(job, raised)
+            if raised is not None:
                 stack = trace(raised)
                 log.error("hook.failed", error=error_text(raised), exception=stack)
                 _fail(span, raised, stack)
             return
         log.error("hook.timed_out", limit=self._limit)
-        _fail(span, JobTimeout(f"failed() took longer than {self._limit:g} s"))
+        late = JobTimeout(f"failed() took longer than {self._limit:g} s")
+        self.called(job, late)
+        _fail(span, late)
         await asyncio.wait({call}, timeout=PATIENCE)
         if plain or not call.done():
             self.stuck += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,8 +16,8 @@ from queued.drivers.base import Charge, Fail, Release
 from queued.errors import CorruptPayload, JobTimeout, UnknownJob
 from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
+from queued.jobs.outcome import Decision, Outcome, decide, note, trace
 from queued.jobs.outcome import Fail as FailNow
-from queued.jobs.outcome import Outcome, decide, note, trace
 from queued.jobs.outcome import Retry as RetryLater
 from queued.units import format_duration
 
@@ -37,6 +38,8 @@ class Judge:
     """
 
     def __init__(self, worker: str, meters: WorkerMeters) -> None:
+        self.decided: Callable[[Run, BaseException, Decision], None] = lambda *_: None
+        """Told of each decision: a worker that runs a program's tests hands it on to them."""
         self._worker = worker
         self._meters = meters
 
@@ -78,6 +81,7 @@ class Judge:
             run.span.fail(error, decision.error, "" if of_payload else trace(error))
         emit = log.error if final else log.warning
         emit(EVENTS[decision.outcome], final=final, **run.names(), **fields)
+        self.decided(run, error, decision)
         return decision.outcome
 
     def _dossier(self, run: Run, now: float) -> dict[str, Any]:

@@ -37,7 +37,11 @@ def compiled(source: str, page: str) -> CodeType:
     return compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
-@pytest.mark.parametrize("python", list(snippets("python")))
+TESTS = "docs/testing.md"
+"""Its snippets are files of tests: test_testing_plugin.py runs them with a pytest of their own."""
+
+
+@pytest.mark.parametrize("python", [one for one in snippets("python") if one.id != TESTS])
 async def test_python_runs(python: list[str], monkeypatch, request) -> None:
     """The snippets of a page run one after the other in one namespace, as a reader types them."""
     page = request.node.callspec.id

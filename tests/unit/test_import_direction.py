@@ -1,4 +1,4 @@
-"""Imports point one way: cli → daemon → web → jobs → drivers → errors.
+"""Imports point one way: cli → daemon → web → jobs → drivers → errors; above them, jobs/testing.
 
 Read from the source with ``ast``, so that an import inside a function counts too.
 """
@@ -24,24 +24,35 @@ MAY_IMPORT = {
     "daemon": {"web", "config", "jobs", "drivers"} | LEAVES,
     "cli": {"web", "daemon", "config", "grafana", "jobs", "drivers"} | LEAVES,
 }
+TESTING = "queued.jobs.testing"
 FOLDERS = {name: ROOT / name for name in MAY_IMPORT} | {"cli": ROOT / "queued" / "cli"}
 
 
-def imported_packages(file: Path) -> set[str]:
-    """Return the first name below ``queued`` of every import in the file."""
+def imported(file: Path) -> set[str]:
+    """Return the names of every import in the file."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith("queued.")}
+    return names
+
+
+def imported_packages(file: Path) -> set[str]:
+    """Return the first name below ``queued`` of every import in the file."""
+    return {name.split(".")[1] for name in imported(file) if name.startswith("queued.")}
+
+
+def is_for_tests(file: Path) -> bool:
+    jobs = ROOT / "jobs"
+    return file.is_relative_to(jobs / "testing") or file == jobs / "pytest_plugin.py"
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     allowed = MAY_IMPORT[package] | {package}
-    files = sorted(FOLDERS[package].rglob("*.py"))
+    files = [file for file in FOLDERS[package].rglob("*.py") if not is_for_tests(file)]
     assert files
     wrong = {
         f"{file.relative_to(ROOT)} imports queued.{name}"
@@ -49,6 +60,20 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
         for name in imported_packages(file) - allowed
     }
     assert not wrong
+
+
+def test_what_is_for_tests_stands_above_the_daemon_and_nothing_imports_it() -> None:
+    files = sorted((ROOT / "jobs" / "testing").rglob("*.py"))
+    assert files
+    allowed = MAY_IMPORT["daemon"] | {"daemon"}
+    assert not {name for file in files for name in imported_packages(file) - allowed}
+    others = [
+        file
+        for folder in (*FOLDERS.values(), ROOT / "queued")
+        for file in folder.rglob("*.py")
+        if not is_for_tests(file)
+    ]
+    assert not [file for file in others if any(name.startswith(TESTING) for name in imported(file))]
 
 
 @pytest.mark.parametrize("leaf", sorted(LEAVES))
