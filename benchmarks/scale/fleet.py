@@ -75,7 +75,7 @@ def _measure(server: Server, folder: Path, queues: int, each: int, seconds: floa
     environment = os.environ | {"QUEUED_RUNTIME_DIR": str(folder / "run")}
     command: list[str | Path] = [queued, "start", "-c", config]
     with group(command, folder, environment, folder / "daemon.log") as master:
-        _until_running([queued, "status", "--json", "-c", config], environment, queues * each)
+        until_running([queued, "status", "--json", "-c", config], environment, queues * each)
         time.sleep(SETTLE)
         pids = [master.pid, *descendants(master.pid)]
         busy, began = processor_seconds(pids), time.monotonic()
@@ -85,7 +85,7 @@ def _measure(server: Server, folder: Path, queues: int, each: int, seconds: floa
         busy = processor_seconds(pids) - busy
         with server.client() as client:
             connections = client.info("clients")["connected_clients"] - 1
-        [monitor] = [pid for pid in pids if "monitor" in _title(pid)]
+        [monitor] = [pid for pid in pids if "monitor" in title(pid)]
         return Fleet(
             queues,
             queues * each,
@@ -98,7 +98,7 @@ def _measure(server: Server, folder: Path, queues: int, each: int, seconds: floa
         )
 
 
-def _until_running(status: Sequence[str | Path], environment: dict[str, str], workers: int) -> None:
+def until_running(status: Sequence[str | Path], environment: dict[str, str], workers: int) -> None:
     deadline = time.monotonic() + START_WITHIN
     while time.monotonic() < deadline:
         asked = subprocess.run(status, env=environment, capture_output=True, text=True, check=False)
@@ -113,5 +113,5 @@ def _until_running(status: Sequence[str | Path], environment: dict[str, str], wo
     raise TimeoutError(f"{workers} workers did not start: {asked.stdout or asked.stderr}")
 
 
-def _title(pid: int) -> str:
+def title(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]

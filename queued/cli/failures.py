@@ -72,10 +72,22 @@ def _call(command: click.Command, arguments: list[str] | None) -> int:
         raise
     except Exception as error:  # noqa: BLE001 - the last resort
         _debug()
+        if isinstance(error, FileNotFoundError) and _is_nowhere():
+            say("the working directory has been removed; cd to one that is there")
+            return Exit.PROBLEM
         text = " ".join(f"{type(error).__name__}: {error}".split())
         say(f"internal error: {text}; QUEUED_DEBUG=1 shows where")
         return Exit.INTERNAL
     return code if isinstance(code, int) else Exit.OK
+
+
+def _is_nowhere() -> bool:
+    """Tell whether relative paths, also that of ./queue.yaml, lead nowhere any more."""
+    try:
+        os.getcwd()  # noqa: PTH109 - Path.cwd() is the same
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _lines(error: QueuedError) -> list[str]:

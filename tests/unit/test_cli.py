@@ -238,3 +238,17 @@ def test_colours_are_for_terminals(
 
 def test_plurals() -> None:
     assert [plural(count, "job") for count in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
+
+
+@pytest.mark.parametrize(
+    "command", ["dispatch x.Job", "check", "start", "status", "work --queue default", "job a"]
+)
+def test_a_working_directory_that_is_gone_is_said_in_one_line(
+    app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    line = app(*command.split()).refused(Exit.PROBLEM if command != "job a" else Exit.CONFIG)
+    assert "internal" not in line
+    assert "working directory has been removed" in line or "no such file" in line
