@@ -19,6 +19,8 @@ LONG_TIMEOUT = 600.0
 SMALL_MEMORY = 64 << 20
 """Bytes; about what an idle worker with its imports holds."""
 SHORT_TOKEN = 16
+LEASE = 30.0
+"""Seconds; what a worker that is stuck has before its jobs are taken from it."""
 
 
 def contradictions(config: Config) -> Iterator[Problem]:
@@ -48,6 +50,10 @@ def warnings(config: Config, given: Config) -> Iterator[Problem]:
         yield Problem(("webhook",), message)
     if config.user is not None and not _exists(config.user.partition(":")[0]):
         yield Problem(("user",), "there is no such user on this machine: nothing will start")
+    if config.shutdown_grace == 0:
+        yield Problem(
+            ("shutdown_grace",), "0: whatever runs is cut off at each stop, and run again"
+        )
     if not config.imports:
         yield Problem(("imports",), "no modules: the workers will know no job")
     yield from _of_settings(("defaults",), given.defaults, given.defaults)
@@ -63,6 +69,19 @@ def _of_settings(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iter
         long = format_duration(given.timeout)
         message = f"{long} is over 10m; smaller jobs are retried and deployed more easily"
         yield Problem((*path, "timeout"), message)
+    yield from _of_effect(path, given, merged)
+    if "max_wait" in is_set and given.max_wait:
+        yield from _of_objective((*path, "max_wait"), given.max_wait, merged)
+    if "max_memory" in is_set and given.max_memory and given.max_memory < SMALL_MEMORY:
+        size = format_size(given.max_memory)
+        message = f"{size} is about what an idle worker holds: it may be replaced after each job"
+        yield Problem((*path, "max_memory"), message)
+    if "max_time" in is_set and given.max_time and given.max_time < 1:
+        yield Problem((*path, "max_time"), "is under 1s: workers are replaced all the time")
+
+
+def _of_effect(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iterator[Problem]:
+    is_set = given.model_fields_set
     if "retry_after" in is_set and given.backoff is not None:
         yield Problem((*path, "retry_after"), "has no effect: backoff wins over it")
     for key in ("retry_after", "backoff"):
@@ -70,15 +89,29 @@ def _of_settings(path: KeyPath, given: QueueConfig, merged: QueueConfig) -> Iter
             yield Problem((*path, key), "has no effect: max_tries is 1")
     if "kill_grace" in is_set and merged.timeout == 0:
         yield Problem((*path, "kill_grace"), "has no effect: there is no timeout")
+    elif "kill_grace" in is_set and given.kill_grace > LEASE:
+        message = (
+            f"is over {format_duration(LEASE)}: under `queued work` the other jobs of a worker that"
+            " hangs are run elsewhere before it ends"
+        )
+        yield Problem((*path, "kill_grace"), message)
     if "slow_after" in is_set and given.slow_after and 0 < merged.timeout <= given.slow_after:
         message = f"has no effect: timeout ends a run after {format_duration(merged.timeout)}"
         yield Problem((*path, "slow_after"), message)
-    if "max_memory" in is_set and given.max_memory and given.max_memory < SMALL_MEMORY:
-        size = format_size(given.max_memory)
-        message = f"{size} is about what an idle worker holds: it may be replaced after each job"
-        yield Problem((*path, "max_memory"), message)
-    if "max_time" in is_set and given.max_time and given.max_time < 1:
-        yield Problem((*path, "max_time"), "is under 1s: workers are replaced all the time")
+
+
+def _of_objective(path: KeyPath, max_wait: float, merged: QueueConfig) -> Iterator[Problem]:
+    if merged.processes == 0:
+        yield Problem(path, "cannot be kept: processes is 0, and nothing is run")
+    elif merged.polling and merged.sleep > max_wait:
+        sleep = format_duration(merged.sleep)
+        yield Problem(path, f"cannot be kept: polling looks for jobs every {sleep} (sleep)")
+    elif merged.processes * merged.concurrency == 1 and merged.timeout > max_wait:
+        longest = format_duration(merged.timeout)
+        message = (
+            f"one job at a time, each up to {longest} (timeout): the next one may wait as long"
+        )
+        yield Problem(path, message)
 
 
 def _exists(user: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ class LoadedConfig:
     """What named the back-end: a flag, a variable, the file, or the default."""
     warnings: tuple[str, ...] = ()
     """One line each, as errors are: ``queue.yaml:3: queues.emails.timeout: ...``."""
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    """The line of each key in the file."""
 
     @property
     def folder(self) -> Path:
@@ -70,7 +72,7 @@ def load(
     if problems or elsewhere or given is None or config is None:
         raise ConfigError([*_lines(problems, document, name), *elsewhere])
     noticed = _lines(warnings(config, given), document, name)
-    return LoadedConfig(config, path, source, tuple(noticed))
+    return LoadedConfig(config, path, source, tuple(noticed), document.lines)
 
 
 def _validated(tree: dict[str, Any], problems: list[Problem]) -> Config | None:

@@ -241,6 +241,20 @@ def test_secrets_are_not_in_the_repr(file: File) -> None:
         ),
         ("queues: {a: {backoff: 3, retry_after: 3}}", "backoff wins"),
         ("queues: {a: {timeout: 0, kill_grace: 3}}", "queues.a.kill_grace: has no effect"),
+        ("queues: {a: {kill_grace: 1m}}", "queues.a.kill_grace: is over 30s"),
+        ("shutdown_grace: 0\nqueues: {a: }", "queue.yaml:1: shutdown_grace: 0: whatever runs"),
+        (
+            "queues: {a: {processes: 0, max_wait: 5}}",
+            "queues.a.max_wait: cannot be kept: processes",
+        ),
+        (
+            "queues: {a: {polling: true, sleep: 9, max_wait: 5}}",
+            "max_wait: cannot be kept: polling looks for jobs every 9s",
+        ),
+        (
+            "queues: {a: {concurrency: 1, max_wait: 5}}",
+            "max_wait: one job at a time, each up to 1m",
+        ),
         ("queues: {a: {slow_after: 1m}}", "slow_after: has no effect: timeout ends a run after 1m"),
         ("queues: {a: {max_memory: 1MiB}}", "1 MiB is about what an idle worker holds"),
         ("http: {token: abc}\nqueues: {a: }", "queue.yaml:1: http.token: is shorter"),
@@ -251,6 +265,13 @@ def test_secrets_are_not_in_the_repr(file: File) -> None:
 def test_warnings(file: File, text: str, warning: str) -> None:
     warnings = file.load(text).warnings
     assert any(warning in one for one in warnings), warnings
+
+
+def test_the_lease_that_a_warning_is_about() -> None:
+    from queued.config.checks import LEASE
+    from queued.daemon.worker import worker
+
+    assert LEASE == worker.LEASE
 
 
 def test_the_shipped_file_loads_without_a_warning() -> None:

@@ -12,6 +12,8 @@ log = structlog.get_logger()
 class Greet(Job):
     """Say hello: ``queued dispatch app.jobs.Greet '{"who": "Ada"}'``."""
 
+    timeout = 30
+
     who: str
 
     async def handle(self) -> None:
