@@ -69,7 +69,7 @@ def measure(redis: Server, folder: Path, shape: tuple[int, int, int], seconds: f
     }
     queued = Path(sys.executable).with_name("queued")
     with group([queued, "start"], folder, environment, folder / "daemon.log") as master:
-        status = [queued, "status", "--json", "-c", config]
+        status: list[str | Path] = [queued, "status", "--json", "-c", config]
         until_running(status, environment, queues)
         [monitor] = [pid for pid in descendants(master.pid) if "monitor" in title(pid)]
         push = [sys.executable, "-c", PUSH, *map(str, (queues, classes, each))]
