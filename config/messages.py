@@ -12,10 +12,14 @@ from pydantic_core import ErrorDetails
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
 from queued.config.schema import Config, Http, Log, QueueConfig, Webhook
-from queued.config.types import Exponential
+from queued.config.types import Exponential, Range
 
 _OTHER_NAMES = {
     "workers": "processes",
+    "autoscale": "processes",
+    "min_processes": "processes",
+    "max_processes": "processes",
+    "balance": "processes",
     "numprocs": "processes",
     "threads": "concurrency",
     "tries": "max_tries",
@@ -144,6 +148,8 @@ def _unknown_key(path: KeyPath) -> str:
 def _model_at(path: KeyPath) -> type[BaseModel]:
     if path[-2:-1] == ("backoff",):
         return Exponential
+    if path[-2:-1] == ("processes",):
+        return Range
     models: dict[Any, type[BaseModel]] = {
         "http": Http,
         "log": Log,

@@ -22,6 +22,7 @@ from queued.config.types import (
     OptionalDuration,
     OptionalShare,
     OptionalSize,
+    Processes,
     Text,
     Timeout,
     Whole,
@@ -173,8 +174,10 @@ Section = BeforeValidator(_nothing_is_empty)
 class QueueConfig(_Section):
     """One queue and its pool of workers."""
 
-    processes: Whole = Field(
-        default=1, ge=0, le=1_000, description="Worker processes; 0 parks the queue."
+    processes: Processes = Field(
+        default=1,
+        description="Worker processes: a number (0 parks the queue), or {min, max} to follow the"
+        " wait of the oldest job.",
     )
     concurrency: Whole = Field(
         default=10, ge=1, le=1_000, description="Jobs that one worker runs at a time."

@@ -138,6 +138,28 @@ class Exponential(BaseModel):
         return self.model_dump(exclude_unset=True, exclude_none=True)
 
 
+class Range(BaseModel):
+    """How many workers a pool has at least and at most: it is scaled by how long jobs wait."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: Whole = Field(default=1, ge=0, le=1_000, description="While nothing is to be done.")
+    max: Whole = Field(ge=1, le=1_000, description="However many jobs wait.")
+    cooldown: Duration = Field(
+        default=30.0, ge=1, description="How long a worker must have been one too many to go."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.max < self.min:
+            raise ValueError(f"max is below min: {self.max} < {self.min}")
+        return self
+
+
+def _processes_kind(value: Any) -> str:
+    return "<range>" if isinstance(value, dict | Range) else "<number>"
+
+
 def _backoff_kind(value: Any) -> str:
     if isinstance(value, dict):
         return "<exponential>"
@@ -154,6 +176,23 @@ else:  # a tagged union, so that a wrong key of the mapping is named as one
         Discriminator(_backoff_kind),
     ]
 """Seconds, a list of seconds, or a mapping with ``base, factor, cap, jitter``; plain data."""
+
+if TYPE_CHECKING:
+    Processes = int | Range
+else:  # as for Backoff
+    Processes = Annotated[
+        Annotated[
+            Whole,
+            Field(ge=0, le=1_000),
+            Tag("<number>"),
+            WithJsonSchema(
+                {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 1_000}, REFERENCE_SCHEMA]}
+            ),
+        ]
+        | Annotated[Range, Tag("<range>")],
+        Discriminator(_processes_kind),
+    ]
+"""Worker processes: so many, or as many as it takes within a range."""
 
 _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9_.-]*):)?(?P<port>[0-9]{1,5})")
 

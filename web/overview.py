@@ -42,6 +42,14 @@ class PoolView:
     """Bytes, of all its workers."""
     exits: Mapping[str, int]
     """How often its workers ended, by reason."""
+    range: tuple[int, int] | None = None
+    """Between how many workers it is scaled; None: it is not."""
+
+    @property
+    def size(self) -> str:
+        """Its workers: those that run, of those that should, and the range: ``2/2 (1-8)``."""
+        scaled = f" ({self.range[0]}-{self.range[1]})" if self.range else ""
+        return f"{self.running}/{self.desired}{scaled}"
 
     @property
     def short(self) -> bool:

@@ -37,7 +37,7 @@ def _pool(pool: PoolView) -> Markup:
         "tr",
         element("th", pool.name, scope="row"),
         _cell("state", element("span", pool.state, class_=f"state {pool.state}"), class_="text"),
-        _cell("workers", f"{pool.running}/{pool.desired}", class_="bad" if short else None),
+        _cell("workers", pool.size, class_="bad" if short else None),
         _cell(
             "busy",
             _bar(pool.busy, pool.slots),

@@ -7,14 +7,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from queued.daemon.master.control import Request
-from queued.daemon.master.report import pool_status, worker_status
+from queued.daemon.master.pool import Pool
+from queued.daemon.master.report import bounds_of, pool_status, worker_status
 from queued.daemon.spec import NO_OBJECTIVES
 from queued.environment import redact
 from queued.version import __version__
 
 if TYPE_CHECKING:
     from queued.daemon.master.master import Master
+
+log = structlog.get_logger()
 
 MAX_PROCESSES = 1_000
 
@@ -49,20 +54,43 @@ class Commands:
             self._master.changes.restart(request, None if pool is None else str(pool))
 
     def scale(self, request: Request) -> None:
-        """Set how many workers a pool has, until its ``processes`` in queue.yaml changes."""
+        """Set how many workers a pool has, until its ``processes`` in queue.yaml changes.
+
+        ``auto`` hands one with a range back to the autoscaler.
+        """
         if self._refused(request):
             return
         pools = self._master.workforce.pools
         name, processes = str(request.arguments.get("pool")), request.arguments.get("processes")
-        if name not in pools:
+        pool = pools.get(name)
+        if pool is None:
             request.refuse(f"no pool {name!r}; there are {', '.join(pools)}")
+        elif pool.closing:
+            request.refuse(f"{name} is on its way out: queue.yaml has it no more")
+        elif processes == "auto":
+            self._hand_back(request, pool)
         elif type(processes) is not int or not 0 <= processes <= MAX_PROCESSES:
             request.refuse(f"processes: expected a number from 0 to {MAX_PROCESSES}")
         else:
-            before, pools[name].desired = pools[name].desired, processes
-            pools[name].retry()
-            self._master.workforce.allow_descriptors()
-            request.answer(pool=name, before=before, processes=processes)
+            self._scale(request, pool, processes, by_hand=pool.bounds is not None)
+
+    def _hand_back(self, request: Request, pool: Pool) -> None:
+        if pool.bounds is None:
+            hint = f"give queues.{pool.name}.processes a min and a max in queue.yaml"
+            request.refuse(f"{pool.name} has a fixed number of workers; {hint}")
+        else:
+            self._scale(request, pool, pool.bounds.clamp(pool.desired), by_hand=False)
+
+    def _scale(self, request: Request, pool: Pool, processes: int, *, by_hand: bool) -> None:
+        before, pool.desired = pool.desired, processes
+        pool.by_hand = by_hand
+        pool.retry()
+        self._master.workforce.allow_descriptors()
+        if processes != before:
+            fields = {"from": before, "to": processes, "why": "queued scale"}
+            log.info("pool.scaled", pool=pool.name, **fields)
+        scaled = {"range": bounds_of(pool)} if pool.bounds else {}
+        request.answer(pool=pool.name, before=before, processes=processes, **scaled)
 
     def quiet(self, request: Request) -> None:
         if not self._refused(request):

@@ -23,6 +23,7 @@ import structlog
 from queued.config.load import LoadedConfig, load
 from queued.daemon import logs, titles
 from queued.daemon.master import privileges, strays
+from queued.daemon.master.autoscaler import Autoscaler
 from queued.daemon.master.changes import Changes
 from queued.daemon.master.child import MONITOR_GRACE, Child, Stop, drain, hand_back, kill
 from queued.daemon.master.commands import Commands
@@ -136,6 +137,7 @@ class Master:
         )
         self.workforce.births.on_template = self._hear_of_template
         self.workforce.on_death = self._hear_of_death
+        self._autoscaler = Autoscaler(self.workforce)
         self.changes = Changes(self.workforce, self._read, self._reloaded)
         self._commands = Commands(self)
         self._control = ControlServer(runtime.socket_path, self._selector, self._commands.table())
@@ -153,6 +155,7 @@ class Master:
             self.workforce.tick(now)
             self.workforce.check(now)
             self.changes.tick()
+            self._autoscaler.tick(now, hold=self.changes.busy or self.stopping > 0)
             self._control.tick(now)
             self.workforce.publish(now)
             self._come_up()

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
 from queued.config.schema import Config, Http, QueueConfig, Webhook
+from queued.config.types import Range
+from queued.daemon.master.scaling import Bounds
 from queued.daemon.master.template import Code
 from queued.daemon.spec import (
     LimitsSpec,
@@ -26,7 +28,10 @@ class PoolPlan:
     """One pool: how many workers, and what each is made from (``owner`` and such are filled in)."""
 
     processes: int
+    """How many to begin with."""
     blueprint: WorkerSpec
+    bounds: Bounds | None = None
+    """Between what it is scaled; None: it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,7 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
         grace=config.shutdown_grace,
         http=config.http,
         pools={
-            name: PoolPlan(
-                queue.processes,
-                _blueprint(name, queue, config, log),
-            )
+            name: _pool(queue.processes, _blueprint(name, queue, config, log))
             for name, queue in config.queues.items()
         },
         monitor=MonitorSpec(
@@ -89,6 +91,13 @@ def webhook_of(webhook: Webhook | None) -> WebhookSpec | None:
         format=webhook.format,
         timeout=webhook.timeout,
     )
+
+
+def _pool(processes: int | Range, blueprint: WorkerSpec) -> PoolPlan:
+    if isinstance(processes, int):
+        return PoolPlan(processes, blueprint)
+    bounds = Bounds(processes.min, processes.max, processes.cooldown)
+    return PoolPlan(processes.min, blueprint, bounds)
 
 
 def _blueprint(name: str, queue: QueueConfig, config: Config, log: LogSpec) -> WorkerSpec:
@@ -150,12 +159,14 @@ def changes(old: Plan, new: Plan) -> list[str]:
 def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list[str]:
     if old is None:
         assert new
-        return [f"queues.{name}: new, {_count(new.processes)}"]
+        return [f"queues.{name}: new, {_workers(new)}"]
     if new is None:
         return [f"queues.{name}: removed; its workers drain"]
     lines = []
-    if old.processes != new.processes:
-        lines.append(f"queues.{name}.processes: {old.processes} → {new.processes}")
+    if _range(old) != _range(new):
+        lines.append(f"queues.{name}.processes: {_range(old)} → {_range(new)}")
+    elif old.bounds != new.bounds:
+        lines.append(f"queues.{name}.processes.cooldown: changed")
     own = {one.name for one in fields(WorkerSpec)} - {"url", "log", "tracing"}
     changed = sorted(
         key for key in own if getattr(old.blueprint, key) != getattr(new.blueprint, key)
@@ -165,5 +176,9 @@ def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list
     return lines
 
 
-def _count(processes: int) -> str:
-    return f"{processes} worker{'s' * (processes != 1)}"
+def _range(pool: PoolPlan) -> str:
+    return f"{pool.bounds.min}..{pool.bounds.max}" if pool.bounds else str(pool.processes)
+
+
+def _workers(pool: PoolPlan) -> str:
+    return f"{_range(pool)} worker{'s' * (_range(pool) != '1')}"

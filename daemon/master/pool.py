@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from queued.daemon.master.child import Child, ChildState, Force, Stop, drain
 from queued.daemon.master.restart import RestartPolicy, Succession
+from queued.daemon.master.scaling import Bounds
 from queued.daemon.spec import MonitorSpec, WorkerSpec
 from queued.drivers.states import Lane
 
@@ -41,6 +42,10 @@ class Pool:
         self.blueprint = blueprint
         self.desired = desired
         """How many children it should have: set it, and ``tick`` sees to it."""
+        self.bounds: Bounds | None = None
+        """Between what ``desired`` is set by itself; None: it is not."""
+        self.by_hand = False
+        """Somebody has set ``desired``: it stays, whatever waits."""
         self.code = code
         self.children: list[Child] = []
         """Those that live, and those that wait in BACKOFF or stand still in FATAL."""

@@ -85,6 +85,7 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
     return {
         "state": pool.state,
         "desired": pool.desired,
+        **(bounds_of(pool) or {}),
         "slots": sum(_concurrency(child) for child in living if child.active),
         "workers": dict(Counter(worker_state(child) for child in pool.children)),
         "memory": sum(child.rss for child in living),
@@ -95,6 +96,11 @@ def _pool(pool: Pool, now: float) -> dict[str, Any]:
 
 def _concurrency(child: Child) -> int:
     return child.board.slots if child.board is not None else 0
+
+
+def bounds_of(pool: Pool) -> dict[str, int] | None:
+    """Return the least and the most workers of a pool that is scaled; None: it is not."""
+    return {"min": pool.bounds.min, "max": pool.bounds.max} if pool.bounds else None
 
 
 def pool_status(
@@ -109,6 +115,8 @@ def pool_status(
     return {
         "state": pool.state,
         "desired": pool.desired,
+        "range": bounds_of(pool),
+        "by_hand": pool.by_hand,
         "concurrency": blueprint.concurrency if isinstance(blueprint, WorkerSpec) else None,
         "busy": sum(child.board.busy for child in pool.living if child.board is not None),
         "max_wait": objectives.max_wait,

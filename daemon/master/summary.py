@@ -61,7 +61,10 @@ def table(loaded: LoadedConfig, plan: Plan, http: str | None) -> str:
 def _size(plan: Plan, name: str) -> str:
     pool = plan.pools[name]
     processes, jobs = pool.processes, pool.blueprint.concurrency
-    if not processes:
+    if pool.bounds:
+        workers = f"{pool.bounds.min} to {pool.bounds.max} processes"
+    elif not processes:
         return "parked (processes: 0)"
-    workers = f"{processes} process{'es' * (processes != 1)}"
+    else:
+        workers = f"{processes} process{'es' * (processes != 1)}"
     return f"{workers} x {jobs} job{'s' * (jobs != 1)}"

@@ -23,7 +23,7 @@ from queued.daemon.master.deaths import NEVER_BORN, Ending, Exit, classify, reap
 from queued.daemon.master.listen import address
 from queued.daemon.master.obituary import announce, crash_of, grave_of
 from queued.daemon.master.overruns import check
-from queued.daemon.master.plan import Plan
+from queued.daemon.master.plan import Plan, PoolPlan
 from queued.daemon.master.pool import Pool
 from queued.daemon.master.resources import OomKills, allow_descriptors, resident
 from queued.daemon.master.template import Programs
@@ -76,6 +76,7 @@ class Workforce:
         self.briefing = Briefing(self.monitors, self.pools)
         for name, one in plan.pools.items():
             self.pools[name] = Pool(name, one.blueprint, one.processes, self.births.worker)
+            self.pools[name].bounds = one.bounds
         self.allow_descriptors()
 
     # who there is
@@ -121,9 +122,9 @@ class Workforce:
                     self.births.worker,
                     code=self.births.templates.newest,
                 )
+                self.pools[name].bounds = one.bounds
                 continue
-            if pool.closing or one.processes != old.pools[name].processes:
-                pool.desired = one.processes  # else what `scale` said stays
+            _resize(pool, one, None if pool.closing else old.pools[name])
             pool.closing = False
             pool.blueprint = one.blueprint
             pool.retry()
@@ -314,3 +315,16 @@ class Workforce:
             if child.living and child.pid is not None:
                 child.rss = resident(child.pid)
         self.briefing.tell_of_fleet(now)
+
+
+def _resize(pool: Pool, new: PoolPlan, old: PoolPlan | None) -> None:
+    """Take in what queue.yaml says of its size, if that has changed; else what `scale` said stays.
+
+    :param old: None: the pool was on its way out.
+    """
+    if old is not None and (new.processes, new.bounds) == (old.processes, old.bounds):
+        return
+    pool.by_hand = False
+    scales_on = old is not None and old.bounds is not None and new.bounds is not None
+    pool.desired = new.bounds.clamp(pool.desired) if scales_on and new.bounds else new.processes
+    pool.bounds = new.bounds

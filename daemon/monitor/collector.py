@@ -58,6 +58,8 @@ WORKER_STATES = ("starting", "idle", "busy", "stopping", "backoff", "fatal")
 
 POOL_GAUGES = {
     "workers_desired": ("desired", "Workers that the pool should have."),
+    "workers_min": ("min", "The least that a pool with a range is scaled to."),
+    "workers_max": ("max", "The most that a pool with a range is scaled to."),
     "worker_slots": ("slots", "Jobs that the pool can run at a time."),
     "pool_memory_bytes": ("memory", "Resident memory of the pool's workers."),
     "pool_worker_memory_max_bytes": ("memory_max", "Resident memory of the largest worker."),

@@ -66,6 +66,7 @@ def _pools(fleet: Fleet) -> list[PoolView]:
             slots=pool["slots"],
             memory=pool.get("memory") or 0,
             exits=exits[name],
+            range=(pool["min"], pool["max"]) if "max" in pool else None,
         )
         for name, pool in fleet.pools.items()
     ]

@@ -31,6 +31,7 @@ class Commands(click.Group):
         "why": ("why", "Say in words why a job or a queue waits."),
         "reload": ("daemon", "Apply queue.yaml to the running daemon."),
         "restart": ("daemon", "Take new code into service, pool by pool."),
+        "scale": ("daemon", "Set how many workers a pool has."),
         "stop": ("daemon", "Stop the daemon; running jobs may finish."),
         "webhook": ("webhook", "Post a test message to the webhook of queue.yaml."),
         "dispatch": ("dispatch", "Enqueue a job."),

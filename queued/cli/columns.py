@@ -112,11 +112,6 @@ def _lately(
     return (lambda row: row.lately(name)), (lambda row: known(text)(row.lately(name)))
 
 
-def _of(one: str, other: str) -> Callable[[Row], str]:
-    """Return ``3/10``, and what is asked of a queue without a pool: a dash."""
-    return lambda row: f"{getattr(row.pool, one)}/{getattr(row.pool, other)}" if row.pool else DASH
-
-
 def _when(bad: Callable[[Row], Any], style: str = BAD) -> Callable[[Row], str]:
     return lambda row: style if bad(row) else ""
 
@@ -133,7 +128,7 @@ WORKERS = Column(
     "workers",
     "workers",
     _pool(lambda pool: pool.running),
-    _of("running", "desired"),
+    lambda row: row.pool.size if row.pool else DASH,
     _when(lambda row: row.pool and row.pool.short),
     weight=8,
 )
@@ -141,7 +136,7 @@ BUSY = Column(
     "busy",
     "busy",
     _pool(lambda pool: pool.busy),
-    _of("busy", "slots"),
+    lambda row: f"{row.pool.busy}/{row.pool.slots}" if row.pool else DASH,
     _when(lambda row: row.pool and row.pool.busy >= row.pool.slots > 0, POOR),
     weight=10,
 )

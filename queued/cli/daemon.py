@@ -1,4 +1,4 @@
-"""The daemon and the commands that speak to it: start, status, reload, restart, stop."""
+"""The daemon and the commands that speak to it: start, status, reload, restart, scale, stop."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from queued.cli.failures import NotRunning
 from queued.cli.options import (
+    Processes,
     config_option,
     connection_option,
     example,
@@ -109,6 +110,31 @@ def restart(pool: str | None, config: Path) -> None:
     arguments = {} if pool is None else {"pool": pool}
     request(config, "restart", timeout=None, **arguments)
     click.echo(f"every worker{f' of {pool}' if pool else ''} runs the new code")
+
+
+@click.command(epilog=example("queued scale emails 4", "queued scale emails auto"))
+@click.argument("pool", metavar="QUEUE")
+@click.argument("processes", type=Processes(), metavar="N|auto")
+@config_option
+@json_option
+def scale(pool: str, processes: int | str, config: Path, *, as_json: bool) -> None:
+    """Set how many workers QUEUE has; those that are one too many finish their jobs.
+
+    It stays so until queue.yaml says something else of its processes or the daemon is started
+    anew. A queue with a range, processes: {min, max}, is not scaled by itself any more, and N may
+    be beyond the range; `auto` hands it back.
+    """
+    answer = request(config, "scale", pool=pool, processes=processes)
+    if as_json:
+        print_json(answer)
+        return
+    before, now, bounds = answer["before"], answer["processes"], answer.get("range")
+    text = f"{pool}: {before} → {now} workers" if before != now else f"{pool}: {now} workers"
+    if bounds is not None:
+        by_itself = f"scaled within {bounds['min']}..{bounds['max']} from now on"
+        by_hand = f"by hand; queued scale {pool} auto hands it back"
+        text = f"{text}, {by_itself if processes == 'auto' else by_hand}"
+    click.echo(text)
 
 
 @click.command(epilog=example("queued stop"))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     _DurationType = click.ParamType[float]
     _TextType = click.ParamType[str]
+    _ProcessesType = click.ParamType[int | str]
 else:
-    _DurationType = _TextType = (
+    _DurationType = _TextType = _ProcessesType = (
         click.ParamType
     )  # older versions of click have it without a parameter
 
@@ -93,6 +94,21 @@ class Duration(_DurationType):
             return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Processes(_ProcessesType):
+    """A number of workers, or ``auto``."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        if str(value).lower() == "auto":
+            return "auto"
+        if not (str(value).isascii() and str(value).isdecimal()):
+            self.fail(f"expected a number of workers, or auto, got {value!a}", param, ctx)
+        return int(value)
 
 
 class JobId(_TextType):

@@ -132,6 +132,7 @@ def _pool(name: str, pool: Mapping[str, Any]) -> PoolView:
         slots=sum(one.get("slots", 0) for one in running),
         memory=pool["rss"],
         exits=pool["exits"],
+        range=(bounds["min"], bounds["max"]) if (bounds := pool.get("range")) else None,
     )
 
 

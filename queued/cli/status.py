@@ -78,11 +78,10 @@ def _daemon(status: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _pool(pool: PoolView) -> tuple[Any, ...]:
-    workers = f"{pool.running}/{pool.desired}"
     return (
         coloured(pool.name, "bold"),
         pool.state,
-        coloured(workers, columns.BAD if pool.short else ""),
+        coloured(pool.size, columns.BAD if pool.short else ""),
         f"{pool.busy}/{pool.slots}",
         format_size(pool.memory),
         columns.exits_text(pool.exits),

@@ -452,3 +452,31 @@ def test_scaled_up_it_has_descriptors_to_spare(running):
     ask(running, "scale", pool="emails", processes=20)
     settles(running, "emails", 20)
     assert resource.prlimit(running.pid, resource.RLIMIT_NOFILE)[0] >= 200
+
+
+# scale by itself, as far as the master alone can be seen: the stand-ins' samples know no queue
+
+RANGED = "emails: {processes: {min: 1, max: 4}}"
+
+
+def test_a_range_by_hand_and_back(running):
+    with pytest.raises(ControlError, match="a fixed number of workers; give"):
+        ask(running, "scale", pool="emails", processes="auto")
+    running.edit("emails: {processes: 2}", RANGED)
+    assert ask(running, "reload") == {"changes": ["queues.emails.processes: 2 → 1..4"]}
+    settles(running, "emails", 1)
+    bounds = {"min": 1, "max": 4}
+    assert ask(running, "scale", pool="emails", processes=6)["range"] == bounds
+    settles(running, "emails", 6)
+    assert running.status()["pools"]["emails"]["by_hand"]
+    running.edit("default: {processes: 1}", "default: {processes: 2}")
+    ask(running, "reload")  # what was set by hand stays
+    settles(running, "emails", 6)
+    assert ask(running, "scale", pool="emails", processes="auto")["processes"] == 4
+    settles(running, "emails", 4)
+    pool = running.status()["pools"]["emails"]
+    assert (pool["range"], pool["by_hand"]) == (bounds, False)
+    running.edit("max: 4", "max: 3")
+    assert ask(running, "reload") == {"changes": ["queues.emails.processes: 1..4 → 1..3"]}
+    settles(running, "emails", 3)
+    assert [(one["from"], one["to"]) for one in running.events("pool.scaled")] == [(1, 6), (6, 4)]

@@ -102,7 +102,7 @@ class Master:
         self.answers: dict[str, Any] = {}
         self._selector = selectors.DefaultSelector()
         path = Runtime.for_daemon(config).socket_path
-        commands = dict.fromkeys(("status", "reload", "restart", "stop"), self._serve)
+        commands = dict.fromkeys(("status", "reload", "restart", "scale", "stop"), self._serve)
         self._server = ControlServer(path, self._selector, commands)
         self._ended = False
         self._thread = threading.Thread(target=self._loop)
@@ -340,3 +340,43 @@ def test_start_refuses_a_wrong_flag(app: Application) -> None:
     assert "--connection: no driver for oracle://" in line
     assert "hunter2" not in line
     assert "no such file" in app("start", "-c", "gone.yaml").refused(Exit.CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer", "line"),
+    [
+        ("4", {"before": 2, "processes": 4}, "emails: 2 → 4 workers"),
+        ("2", {"before": 2, "processes": 2}, "emails: 2 workers"),
+        ("9", {"before": 2, "processes": 9, "range": {"min": 1, "max": 8}},
+         "emails: 2 → 9 workers, by hand; queued scale emails auto hands it back"),
+        ("auto", {"before": 9, "processes": 8, "range": {"min": 1, "max": 8}},
+         "emails: 9 → 8 workers, scaled within 1..8 from now on"),
+    ],
+)  # fmt: skip
+def test_scale(
+    app: Application,
+    master: Callable[..., Master],
+    words: str,
+    answer: dict[str, Any],
+    line: str,
+) -> None:
+    asked = master(scale=answer | {"pool": "emails"}).asked
+    assert app("scale", "emails", words).out == f"{line}\n"
+    assert app("scale", "emails", words, "--json").json == answer | {"pool": "emails"}
+    assert asked[0] == ("scale", {"pool": "emails", "processes": answer_to(words)})
+
+
+def answer_to(words: str) -> int | str:
+    return words if words == "auto" else int(words)
+
+
+def test_scale_takes_a_number_of_workers(app: Application) -> None:
+    assert "expected a number of workers, or auto" in app("scale", "emails", "many").refused(2)
+
+
+def test_the_range_of_a_pool_that_is_scaled(
+    app: Application, master: Callable[..., Master]
+) -> None:
+    pool = HEALTHY["pools"]["emails"] | {"range": {"min": 1, "max": 8}}
+    master(status=HEALTHY | {"pools": {"emails": pool}})
+    assert "1/1 (1-8)" in app("status").out

@@ -6,6 +6,7 @@ import pytest
 
 from queued.config.load import load
 from queued.daemon.master.plan import Plan, changes, plan
+from queued.daemon.master.scaling import Bounds
 
 BASE = """
 connection: sqlite:///queued.db
@@ -77,6 +78,7 @@ def test_no_difference(planned):
     ("old", "new", "line"),
     [
         ("processes: 2", "processes: 3", "queues.emails.processes: 2 → 3"),
+        ("processes: 2", "processes: {max: 4}", "queues.emails.processes: 2 → 1..4"),
         ("concurrency: 7", "concurrency: 8", "queues.emails: concurrency changed; its workers are"),
         ("max_tries: 5", "max_tries: 6", "queues.emails: limits changed; its workers are replaced"),
         ("[app.jobs]", "[app.jobs, b]", "imports: app.jobs, b"),
@@ -97,3 +99,18 @@ def test_each_difference_is_said(planned, old, new, line):
 def test_a_removed_queue_is_said(planned):
     lines = changes(planned(), planned(**{"  slow: {timeout: none, retry_after: 10}": ""}))
     assert lines == ["queues.slow: removed; its workers drain"]
+
+
+def test_a_range_begins_at_its_least(planned):
+    pool = planned(**{"processes: 2": "processes: {min: 2, max: 8, cooldown: 10s}"}).pools["emails"]
+    assert (pool.processes, pool.bounds) == (2, Bounds(2, 8, 10.0))
+
+
+def test_a_range_that_changes_is_said(planned):
+    ranged = {"processes: 2": "processes: {max: 4}"}
+    slower = {"processes: 2": "processes: {max: 4, cooldown: 1m}"}
+    assert changes(planned(**ranged), planned(**slower)) == [
+        "queues.emails.processes.cooldown: changed"
+    ]
+    new = {"  slow: {timeout: none, retry_after: 10}": "  new: {processes: {max: 4}}"}
+    assert "queues.new: new, 1..4 workers" in changes(planned(), planned(**new))
