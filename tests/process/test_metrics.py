@@ -47,7 +47,7 @@ imports: [work]
 http: {listen: "127.0.0.1:0"}
 queues:
   emails: {max_wait: 5s, max_failure_rate: 5%}
-  ticks: {processes: 2, concurrency: 4}
+  ticks: {processes: {min: 2, max: 2}, concurrency: 4}
 """
 ERRORS = 12
 """Kinds of errors: two more than are told apart."""
@@ -72,6 +72,8 @@ jobs_in_flight                  gauge      queue
 workers                         gauge      pool state
 pool_state                      gauge      pool state
 workers_desired                 gauge      pool
+workers_min                     gauge      pool
+workers_max                     gauge      pool
 worker_slots                    gauge      pool
 pool_memory_bytes               gauge      pool
 pool_worker_memory_max_bytes    gauge      pool
