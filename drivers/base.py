@@ -30,6 +30,7 @@ __all__ = [
     "Charge",
     "Counts",
     "Driver",
+    "Enqueued",
     "Enqueuer",
     "Exchange",
     "Fail",
@@ -43,6 +44,7 @@ __all__ = [
     "Retry",
     "Settlement",
     "State",
+    "Unique",
 ]
 
 LOOK_AHEAD = 100_000
@@ -51,12 +53,29 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 QUEUE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 
 
+class Unique(NamedTuple):
+    """What a job holds in its queue, so that no other of that name is enqueued meanwhile.
+
+    ``seconds``: for so long from now, whatever becomes of the job. None: until it is done, fails
+    for good or is removed; a retry holds on to it.
+    """
+
+    name: str
+    seconds: float | None = None
+
+
 class NewJob(NamedTuple):
     """A job to enqueue: ready at once when ``delay`` (seconds) is 0, else scheduled."""
 
     id: str
     payload: bytes
     delay: float = 0.0
+    unique: Unique | None = None
+
+
+Enqueued = bool | str
+"""What became of a job to enqueue. True: it is there. False: one of its id was there before.
+A text: the id of the job that holds what this one wants to hold (``NewJob.unique``)."""
 
 
 class Counts(NamedTuple):
@@ -190,6 +209,8 @@ class QueueStats:
     suspects: int = 0
     enqueued_total: int = 0
     failed_last_hour: int = 0
+    refused_total: int = 0
+    """Jobs that were not enqueued because another held their unique key."""
     oldest_ready_age_seconds: float = 0.0
     oldest_reserved_age_seconds: float = 0.0
 
@@ -230,6 +251,8 @@ class JobInfo:
     owner: str | None = None
     reserved_at: float | None = None
     failed: FailedJob | None = None
+    unique: str | None = None
+    """The name that it was enqueued to hold (``Unique.name``); a failed one has let go of it."""
 
 
 class Enqueuer(Protocol):
@@ -239,7 +262,7 @@ class Enqueuer(Protocol):
     ``queue.sync`` goes without it through an event loop in a thread of its own, at twice the cost.
     """
 
-    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue as ``Driver.enqueue`` does; the thread waits for it."""
 
     def close(self) -> None:
@@ -266,10 +289,11 @@ class Driver(Protocol):
         """Return when the back-end answers and takes writes, else raise ``DriverUnavailable``."""
 
     # producers
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue up to ``MAX_BATCH`` jobs in one step, and wake an idle worker.
 
-        Return for each whether it was enqueued; False: a job of that id exists in the queue.
+        Return what became of each: see ``Enqueued``. What a job holds (``NewJob.unique``) is taken
+        in the same step, and given up in the step in which the job ends.
         """
 
     # workers
@@ -379,7 +403,11 @@ class Driver(Protocol):
         """List failed jobs, newest first."""
 
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
-        """Move failed → ready with fresh counts (the history stays). False: no such failed job."""
+        """Move failed → ready with fresh counts (the history stays).
+
+        A job takes again what it held until it failed. False: no such failed job, or another job
+        holds that now; then it stays failed.
+        """
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         """Remove failed jobs for good. False: no such failed job."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from queued.drivers.base import (
     LOOK_AHEAD,
     MAX_BATCH,
-    NO_COUNTS,
+    Enqueued,
     Exchange,
     FailedJob,
     JobInfo,
@@ -74,11 +74,11 @@ class MemoryDriver:
         return self._store.queues.setdefault(name, StoredQueue(name))
 
     # producers
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         with self._store.lock:
             target, now = self._queue(queue), self._store.now()
             enqueued = [target.enqueue(job, now) for job in jobs]
-            if any(enqueued):
+            if True in enqueued:
                 target.bell.ring()
             return enqueued
 
@@ -239,13 +239,9 @@ class MemoryDriver:
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         with self._store.lock:
             source, now = self._queue(queue), self._store.now()
-            found = [source.failed.pop(job_id, None) for job_id in job_ids]
-            for job in found:
-                if job is not None:
-                    job.counts, job.hook_at = NO_COUNTS, None
-                    source.to_tail(job, now)
+            answer = [source.requeue(job_id, now) for job_id in job_ids]
             source.ring_if_ready()
-            return [job is not None for job in found]
+            return answer
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         with self._store.lock:

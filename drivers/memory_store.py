@@ -1,17 +1,16 @@
 """What the memory driver keeps: plain objects and the moves between a queue's states.
 
-Nothing here awaits or locks, apart from the bell: ``queued.drivers.memory`` makes each verb one
+Nothing here awaits or locks: ``queued.drivers.memory`` makes each verb one
 critical section.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from bisect import bisect, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from queued.drivers.base import (
     NO_COUNTS,
@@ -19,6 +18,7 @@ from queued.drivers.base import (
     Ack,
     Charge,
     Counts,
+    Enqueued,
     Fail,
     FailedJob,
     JobInfo,
@@ -30,7 +30,9 @@ from queued.drivers.base import (
     Retry,
     Settlement,
     State,
+    Unique,
 )
+from queued.drivers.memory_bell import Bell
 
 HOUR = 3600.0
 HISTORY_LIMIT = 65_536
@@ -55,6 +57,7 @@ class Job:
     record: bytes = b""
     failed_at: float = 0.0
     hook_at: float | None = None
+    unique: Unique | None = None
 
     @property
     def lane(self) -> Lane:
@@ -110,6 +113,7 @@ class Job:
             owner=self.owner if reserved else None,
             reserved_at=self.reserved_at if reserved else None,
             failed=self.as_failed(queue) if self.state is State.FAILED else None,
+            unique=self.unique.name if self.unique else None,
         )
 
 
@@ -127,48 +131,11 @@ class Owner:
         return min(left, -0.001) if self.retired else left
 
 
-class Bell:
-    """Wakes one waiting worker, or the next that comes to wait."""
+class Lock(NamedTuple):
+    """Who holds a name, and until when; None: until its job is done."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.rung = False
-        self.waiting: deque[asyncio.Future[None]] = deque()
-
-    def ring(self) -> None:
-        with self.lock:
-            while self.waiting:
-                waiter = self.waiting.popleft()
-                try:  # the one who rings may be on another thread's loop
-                    waiter.get_loop().call_soon_threadsafe(self._wake, waiter)
-                except RuntimeError:
-                    continue  # that loop is closed
-                return
-            self.rung = True
-
-    def _wake(self, waiter: asyncio.Future[None]) -> None:
-        if waiter.done():
-            self.ring()  # it stopped waiting meanwhile: the next one's turn
-        else:
-            waiter.set_result(None)
-
-    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound, not an error
-        waiter = asyncio.get_running_loop().create_future()
-        with self.lock:
-            if self.rung:
-                self.rung = False
-                return True
-            self.waiting.append(waiter)
-        try:
-            async with asyncio.timeout(timeout):
-                await waiter
-        except TimeoutError:
-            return not waiter.cancelled()
-        finally:
-            with self.lock:
-                if waiter in self.waiting:
-                    self.waiting.remove(waiter)
-        return True
+    id: str
+    until: float | None
 
 
 class StoredQueue:
@@ -183,6 +150,8 @@ class StoredQueue:
         self.owners: dict[str, Owner] = {}
         self.fence = 0
         self.enqueued_total = 0
+        self.refused_total = 0
+        self.locks: dict[str, Lock] = {}  # by the name that a job holds
         self.failures: deque[float] = deque()
         self.bell = Bell()
 
@@ -194,15 +163,47 @@ class StoredQueue:
         job.state, job.due_at = State.SCHEDULED, due_at
         insort(self.scheduled, job, key=_due_at)
 
-    def enqueue(self, new: NewJob, now: float) -> bool:
+    def enqueue(self, new: NewJob, now: float) -> Enqueued:
         if new.id in self.jobs:
             return False
-        job = self.jobs[new.id] = Job(new.id, new.payload, now)
+        if new.unique is not None:
+            if (holder := self.holder(new.unique.name, now)) is not None:
+                self.refused_total += 1
+                return holder
+            self.take(new.id, new.unique, now)
+        job = self.jobs[new.id] = Job(new.id, new.payload, now, unique=new.unique)
         self.enqueued_total += 1
         if new.delay > 0:
             self.to_schedule(job, now + new.delay)
         else:
             self.to_tail(job, now)
+        return True
+
+    def holder(self, name: str, now: float) -> str | None:
+        """Return the id of the job that holds a name."""
+        lock = self.locks.get(name)
+        return None if lock is None or (lock.until is not None and lock.until <= now) else lock.id
+
+    def take(self, job_id: str, unique: Unique, now: float) -> None:
+        until = None if unique.seconds is None else now + unique.seconds
+        self.locks[unique.name] = Lock(job_id, until)
+
+    def let_go(self, job: Job) -> None:
+        """End what a job holds until it is done."""
+        if job.unique is not None and self.locks.get(job.unique.name) == Lock(job.id, None):
+            del self.locks[job.unique.name]
+
+    def requeue(self, job_id: str, now: float) -> bool:
+        job = self.failed.get(job_id)
+        if job is None:
+            return False
+        if job.unique is not None and job.unique.seconds is None:
+            if self.holder(job.unique.name, now) is not None:
+                return False
+            self.take(job_id, job.unique, now)
+        del self.failed[job_id]
+        job.counts, job.hook_at = NO_COUNTS, None
+        self.to_tail(job, now)
         return True
 
     def promote(self, limit: int, now: float) -> int:
@@ -224,6 +225,7 @@ class StoredQueue:
             del self.owners[owner].held[job.id]
             match settlement:
                 case Ack():
+                    self.let_go(job)
                     del self.jobs[job.id]
                 case Retry(delay=delay, charge=charge, note=note):
                     job.ran(charge, note)
@@ -239,6 +241,7 @@ class StoredQueue:
                     job.ran(charge, note)
                     job.state, job.record, job.failed_at = State.FAILED, record, now
                     job.hook_at = None if hook is None else now + hook
+                    self.let_go(job)
                     self.failed[job.id] = job
                     self.failures.append(now)
         for job in reversed(released):  # so that the first one named is the first to run
@@ -282,8 +285,9 @@ class StoredQueue:
         for lane, ready in self.ready.items():
             self.ready[lane] = deque(job for job in ready if job.id not in gone)
         self.scheduled = [job for job in self.scheduled if job.id not in gone]
-        for job_id in gone:
-            del self.jobs[job_id]
+        for job in jobs:
+            self.let_go(job)
+            del self.jobs[job.id]
 
     def stats(self, now: float) -> QueueStats:
         ready = [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO]]
@@ -298,6 +302,7 @@ class StoredQueue:
             suspects=len(self.ready[Lane.SOLO]),
             enqueued_total=self.enqueued_total,
             failed_last_hour=len(self.failures),
+            refused_total=self.refused_total,
             oldest_ready_age_seconds=max((now - job.ready_at for job in ready), default=0.0),
             oldest_reserved_age_seconds=max(
                 (now - job.reserved_at for job in reserved), default=0.0

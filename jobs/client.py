@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import Any, NamedTuple, TypeVar
 
 from queued.drivers import driver_for
-from queued.drivers.base import MAX_BATCH, Driver, NewJob
+from queued.drivers.base import MAX_BATCH, Driver, Enqueued, NewJob
 from queued.errors import DriverError, DriverUnavailable
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ call may, and block the back-end for all others."""
 
 class _Waiting(NamedTuple):
     job: NewJob
-    enqueued: asyncio.Future[bool]
+    enqueued: asyncio.Future[Enqueued]
 
 
 class Client:
@@ -59,19 +59,19 @@ class Client:
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    def enqueue(self, queue: str, job: NewJob) -> asyncio.Future[bool]:
-        """Send a job with all others of this turn of the loop; the future says if it was new.
+    def enqueue(self, queue: str, job: NewJob) -> asyncio.Future[Enqueued]:
+        """Send a job with all others of this turn of the loop; the future says what became of it.
 
         A future that is cancelled before the turn ends takes its job back.
         """
-        enqueued: asyncio.Future[bool] = self.loop.create_future()
+        enqueued: asyncio.Future[Enqueued] = self.loop.create_future()
         self._pending.setdefault(queue, []).append(_Waiting(job, enqueued))
         if self._collecting is None or self._collecting.done():  # such as cancelled with all tasks
             self._collecting = self._start(self._send_pending())
         return enqueued
 
-    def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> asyncio.Task[list[bool]]:
-        """Send up to ``MAX_BATCH`` jobs at once; the answers say which were new."""
+    def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> asyncio.Task[list[Enqueued]]:
+        """Send up to ``MAX_BATCH`` jobs at once; the answers say what became of each."""
         return self._start(self._enqueue(queue, jobs))
 
     async def close(self) -> None:
@@ -144,7 +144,7 @@ class Client:
         pending, self._pending, self._collecting = self._pending, {}, None
         return pending
 
-    async def _enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def _enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         driver = await self.driver()
         answers = await driver.enqueue(queue, jobs)
         if len(answers) != len(jobs):  # someone else's driver; callers must not wait for ever

@@ -16,6 +16,7 @@ from dataclasses import field as dataclass_field
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 
 from queued.errors import JobDefinitionError
+from queued.jobs.key_format import check_unique_key
 from queued.jobs.settings import SETTINGS, check_settings
 from queued.jobs.text import nearest
 
@@ -95,14 +96,16 @@ def define(cls: type, root: type) -> Definition:
     :raises JobDefinitionError: it cannot work; the message says what to write instead.
     """
     fields, private = _fields(cls, root)
-    check_settings(cls)
-    _check_methods(cls)
     own_init = _own_init(cls, root)
+    typed = bool(fields) and own_init is None
+    check_settings(cls)
+    check_unique_key(cls, fields, typed=typed)
+    _check_methods(cls)
     if own_init is not None:
         _check_init(cls, own_init)
     return Definition(
         name=cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}",
-        typed=bool(fields) and own_init is None,
+        typed=typed,
         fields=fields,
         private=private,
     )

@@ -35,6 +35,8 @@ class Job:
     * ``retry_on``, ``give_up_on``: for which exceptions there is a further try, and for which none;
       a class, or a tuple of them.
     * ``name``: what payloads call it, else module path and class.
+    * ``unique_key``: ``"{user_id}"``, a method, or True for all fields: while one job of a key
+      waits or runs, no second one is enqueued in its queue; ``unique_for``: for so long instead.
 
     The constructor takes the fields as keywords; they are validated when the job is dispatched, and
     then ``validate(self)`` is called if the class has one. A class with an ``__init__`` of its own,
@@ -53,6 +55,8 @@ class Job:
     retry_backoff_max_delay: ClassVar[float | str | None] = None
     retry_backoff_jitter: ClassVar[float | None] = None
     name: ClassVar[str | None] = None
+    unique_key: ClassVar[Any] = None
+    unique_for: ClassVar[float | str | None] = None
 
     __queued__: ClassVar[Definition]
 

@@ -1,6 +1,6 @@
 """``Queue``: the producer, and the verbs that go with it.
 
-Queue.push → payload.encode → client → driver.enqueue
+Queue.push → parcel.pack → payload.encode → client → driver.enqueue
 """
 
 from __future__ import annotations
@@ -10,95 +10,40 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
-from functools import cached_property, lru_cache
+from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 from queued.drivers import enqueuer_for
-from queued.drivers.base import (
-    ID_PATTERN,
-    MAX_BATCH,
-    QUEUE_PATTERN,
-    Enqueuer,
-    NewJob,
-    QueueStats,
-)
+from queued.drivers.base import MAX_BATCH, Enqueued, Enqueuer, NewJob, QueueStats
 from queued.environment import find_connection, normalise
-from queued.errors import DriverError, DriverUnavailable, InvalidJob
-from queued.jobs import payload, tracing
-from queued.jobs.client import Client, Clients, batches, unavailable
-from queued.jobs.ids import new_id, new_ids
+from queued.errors import DriverError, DriverUnavailable
+from queued.jobs import tracing
+from queued.jobs.client import Client, Clients, unavailable
 from queued.jobs.job import Job
+from queued.jobs.parcel import Delay, Load, Parcel, checked_queue, pack, seconds_until
 from queued.jobs.registry import DEFAULT_QUEUE
-from queued.units import parse_duration
+from queued.jobs.unique import Lasting
 
 if TYPE_CHECKING:
     from queued.jobs.sync import SyncQueue
-    from queued.jobs.trace_context import TraceContext
-
-Delay = float | str | timedelta
-"""Seconds, ``"5m"`` or a timedelta."""
 
 
 class Receipt(NamedTuple):
-    """What the back-end acknowledged. ``enqueued`` is False if a job of that id was there."""
+    """What the back-end acknowledged.
+
+    ``enqueued`` is False if a job of that id was there, or if another job holds the unique key:
+    then ``id`` is that job's.
+    """
 
     id: str
     enqueued: bool
 
-
-class Parcel(NamedTuple):
-    """An encoded job and where it goes."""
-
-    queue: str
-    job: NewJob
-
-
-class Load:
-    """Many encoded jobs, in columns: of a tuple for each the garbage collector would see more."""
-
-    def __init__(
-        self, queue: str | None, delay: Delay, count: int, ids: Sequence[str] | None
-    ) -> None:
-        if ids is not None and len(ids) != count:
-            raise InvalidJob(f"bulk got {count} jobs and {len(ids)} ids")
-        self._queue = queue
-        self._given = ids
-        self.delay = _seconds(delay)
-        self.context: TraceContext | None = None
-        """What goes with each payload, in a program that traces."""
-        self.queues: list[str] = []
-        self.ids: list[str] = []
-        self.payloads: list[bytes] = []
-
-    def add(self, jobs: Sequence[Job]) -> None:
-        """Validate and encode the next jobs; an error names the index."""
-        start = len(self.ids)
-        ids = new_ids(len(jobs)) if self._given is None else self._given[start : start + len(jobs)]
-        for number, (job, job_id) in enumerate(zip(jobs, ids, strict=True), start):
-            try:
-                self.payloads.append(payload.encode(job))
-                self.queues.append(_checked_queue(self._queue or job.queue or DEFAULT_QUEUE))
-                if self._given is not None:
-                    _checked_id(job_id)
-            except InvalidJob as error:
-                raise type(error)(f"jobs[{number}]: {error}") from error.__cause__
-        self.ids += ids
-
-    def jobs(self, batch: Sequence[int]) -> list[NewJob]:
-        """Return jobs as a driver takes them."""
-        jobs = [NewJob(self.ids[n], self.payloads[n], self.delay) for n in batch]
-        return jobs if self.context is None else [self.context.in_job(job) for job in jobs]
-
-    def batches(self) -> Iterator[tuple[str, Sequence[int]]]:
-        """Yield the numbers of the jobs that go together, and their queue, queue by queue."""
-        by_queue: dict[str, list[int]] = {}
-        for number, name in enumerate(self.queues):
-            by_queue.setdefault(name, []).append(number)
-        for name, numbers in by_queue.items():
-            for batch in batches(numbers, [len(self.payloads[number]) for number in numbers]):
-                yield name, batch
+    @classmethod
+    def of(cls, job_id: str, answer: Enqueued) -> Self:
+        """Return the receipt for a driver's answer."""
+        return cls(job_id, answer) if isinstance(answer, bool) else cls(answer, enqueued=False)
 
 
 class Queue:
@@ -154,26 +99,41 @@ class Queue:
         queue: str | None = None,
         delay: Delay = 0,
         id: str | None = None,  # noqa: A002 - the receipt's word
+        *,
+        at: datetime | None = None,
+        unique_key: str | None = None,
+        unique_for: Lasting = None,
     ) -> Receipt:
         """Enqueue a job, and return once the back-end has acknowledged it.
 
         :param queue: where to; None: the queue of its class, else ``default``.
         :param delay: how long to wait before it may run: seconds, ``"5m"`` or a timedelta.
         :param id: None for a new one; to push twice under one id enqueues one job.
+        :param at: when it may run, instead of ``delay``; with a time zone.
+        :param unique_key: no second job of that class, queue and key is enqueued until this one is
+            done, has failed for good or is removed; None: as the class says.
+        :param unique_for: for so long instead, whatever becomes of it; None: as the class says.
         :raises InvalidJob: a field is wrong; nothing was enqueued.
         :raises DriverUnavailable: the back-end cannot be reached; its ``ids`` name this job.
         """
-        return await self.send(self.pack(job, queue, delay, id))
+        seconds = seconds_until(delay, at)
+        return await self.send(pack(job, queue, seconds, id, unique_key, unique_for))
 
     async def later(
         self,
-        delay: Delay,
+        delay: Delay | datetime,
         job: Job,
         queue: str | None = None,
         id: str | None = None,  # noqa: A002 - the receipt's word
+        *,
+        unique_key: str | None = None,
+        unique_for: Lasting = None,
     ) -> Receipt:
-        """Enqueue a job that may run after ``delay``. The rest is as for ``push``."""
-        return await self.push(job, queue, delay, id)
+        """Enqueue a job that may run after ``delay``, or at it. The rest is as for ``push``."""
+        seconds = seconds_until(delay)
+        return await self.push(
+            job, queue, seconds, id, unique_key=unique_key, unique_for=unique_for
+        )
 
     async def bulk(
         self,
@@ -181,6 +141,8 @@ class Queue:
         queue: str | None = None,
         delay: Delay = 0,
         ids: Sequence[str] | None = None,
+        *,
+        at: datetime | None = None,
     ) -> list[Receipt]:
         """Enqueue many jobs, a thousand in a round trip; return their receipts in order.
 
@@ -193,7 +155,7 @@ class Queue:
             were not acknowledged.
         """
         every = list(jobs)
-        load = Load(queue, delay, len(every), ids)
+        load = Load(queue, seconds_until(delay, at), len(every), ids)
         for start in range(0, len(every), MAX_BATCH):
             load.add(every[start : start + MAX_BATCH])
             await asyncio.sleep(0)  # a million jobs take seconds to encode
@@ -211,7 +173,7 @@ class Queue:
 
         :raises DriverUnavailable: the back-end cannot be reached.
         """
-        name = _checked_queue(queue)
+        name = checked_queue(queue)
         driver = await self._client().driver()
         return (await driver.stats([name]))[name]
 
@@ -227,21 +189,15 @@ class Queue:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    # In two halves, so that a job is read in the thread that made it: the sync verbs need that.
-    def pack(self, job: Job, queue: str | None, delay: Delay, job_id: str | None) -> Parcel:
-        """Validate and encode a job."""
-        seconds = _seconds(delay) if delay else 0.0
-        return _parcel(job, queue, seconds, new_id() if job_id is None else _checked_id(job_id))
-
     async def send(self, parcel: Parcel) -> Receipt:
         """Enqueue one packed job, together with all others of this turn of the loop."""
         client = self._client()
         if not tracing.is_on():
-            return Receipt(parcel.job.id, await client.enqueue(parcel.queue, parcel.job))
+            return Receipt.of(parcel.job.id, await client.enqueue(parcel.queue, parcel.job))
         from queued.jobs import spans  # noqa: PLC0415 - loads OpenTelemetry
 
         with spans.sending(client.url, parcel.queue, parcel.job) as job:
-            return Receipt(job.id, await client.enqueue(parcel.queue, job))
+            return Receipt.of(job.id, await client.enqueue(parcel.queue, job))
 
     def send_blocking(self, parcel: Parcel) -> Receipt | None:
         """Enqueue one packed job in this thread; None: the driver needs an event loop for that."""
@@ -275,8 +231,8 @@ class Queue:
             return await self._send_all(client, load)
 
     async def _send_all(self, client: Client, load: Load) -> list[Receipt]:
-        enqueued: list[bool | None] = [None] * len(load.ids)
-        sent: deque[tuple[Sequence[int], asyncio.Future[list[bool]]]] = deque()
+        enqueued: list[Enqueued | None] = [None] * len(load.ids)
+        sent: deque[tuple[Sequence[int], asyncio.Future[list[Enqueued]]]] = deque()
 
         async def receive() -> None:
             batch, answers = sent.popleft()
@@ -301,7 +257,8 @@ class Queue:
         finally:
             for _, answers in sent:
                 answers.cancel()
-        return list(map(Receipt, load.ids, cast("list[bool]", enqueued)))
+        make = Receipt.of if load.uniques else Receipt
+        return list(map(make, load.ids, cast("list[bool]", enqueued)))
 
     def _blocking(self) -> Enqueuer | None:
         url = self._where()
@@ -333,10 +290,15 @@ async def dispatch(
     *,
     queue: str | None = None,
     delay: Delay = 0,
+    at: datetime | None = None,
     id: str | None = None,  # noqa: A002 - the receipt's word
+    unique_key: str | None = None,
+    unique_for: Lasting = None,
 ) -> Receipt:
     """Enqueue a job with the program's producer: see ``Queue.push``."""
-    return await _program.push(job, queue, delay, id)
+    return await _program.push(
+        job, queue, delay, id, at=at, unique_key=unique_key, unique_for=unique_for
+    )
 
 
 def _send_blocking(enqueuer: Enqueuer, queue: str, job: NewJob) -> Receipt:
@@ -344,34 +306,4 @@ def _send_blocking(enqueuer: Enqueuer, queue: str, job: NewJob) -> Receipt:
         [enqueued] = enqueuer.enqueue(queue, [job])
     except DriverUnavailable as error:
         raise unavailable(error, [job.id]) from error
-    return Receipt(job.id, enqueued)
-
-
-def _parcel(job: Job, queue: str | None, seconds: float, job_id: str) -> Parcel:
-    encoded = payload.encode(job)
-    name = _checked_queue(queue or job.queue or DEFAULT_QUEUE)
-    return Parcel(name, NewJob(job_id, encoded, seconds))
-
-
-@lru_cache(maxsize=1_000)
-def _checked_queue(name: str) -> str:
-    if not isinstance(name, str) or not QUEUE_PATTERN.fullmatch(name):
-        raise InvalidJob(
-            f"expected a queue's name of up to 64 letters, digits and _.:-, got {name!r}"
-        )
-    return name
-
-
-def _checked_id(job_id: str) -> str:
-    if not isinstance(job_id, str) or not ID_PATTERN.fullmatch(job_id):
-        raise InvalidJob(f"expected an id of up to 64 letters, digits and _.:-, got {job_id!r}")
-    return job_id
-
-
-def _seconds(delay: Delay) -> float:
-    if isinstance(delay, timedelta):
-        delay = delay.total_seconds()
-    try:
-        return parse_duration(delay) if delay else 0.0
-    except ValueError as error:
-        raise InvalidJob(f"delay: {error}") from None
+    return Receipt.of(job.id, enqueued)

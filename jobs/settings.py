@@ -52,6 +52,11 @@ def _check_name(value: Any) -> None:
         raise ValueError(f"expected a wire name such as mail.send, without spaces, got {value!r}")
 
 
+def _check_span(value: Any) -> None:
+    if not parse_duration(value):
+        raise ValueError(f"expected more than no time, got {value!r}")
+
+
 def _check_flag(value: Any) -> None:
     if not isinstance(value, bool):
         raise ValueError(f"expected True or False, got {value!r}")  # noqa: TRY004 - one error type
@@ -69,5 +74,6 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "retry_backoff_max_delay": lambda value: Growth(max_delay=value),
     "retry_backoff_jitter": lambda value: Growth(jitter=value),
     "name": _check_name,
+    "unique_for": _check_span,
 }
-SETTINGS = tuple(_CHECKS)
+SETTINGS = (*_CHECKS, "unique_key")

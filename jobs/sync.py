@@ -14,12 +14,15 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, TypeVar
 
 from queued.drivers.base import QueueStats
 from queued.jobs.job import Job
-from queued.jobs.queue import Delay, Load, Queue, Receipt
+from queued.jobs.parcel import Delay, Load, pack, seconds_until
+from queued.jobs.queue import Queue, Receipt
 from queued.jobs.registry import DEFAULT_QUEUE
+from queued.jobs.unique import Lasting
 
 CLOSE_WITHIN = 2.0
 """Seconds that the end of a program waits for connections to be closed."""
@@ -44,9 +47,13 @@ class SyncQueue:
         queue: str | None = None,
         delay: Delay = 0,
         id: str | None = None,  # noqa: A002 - the receipt's word
+        *,
+        at: datetime | None = None,
+        unique_key: str | None = None,
+        unique_for: Lasting = None,
     ) -> Receipt:
         """Enqueue a job: see ``Queue.push``."""
-        parcel = self._queue.pack(job, queue, delay, id)
+        parcel = pack(job, queue, seconds_until(delay, at), id, unique_key, unique_for)
         sent = self._queue.send_blocking(parcel)
         return _portal().call(self._queue.send, parcel) if sent is None else sent
 
@@ -54,13 +61,17 @@ class SyncQueue:
 
     def later(
         self,
-        delay: Delay,
+        delay: Delay | datetime,
         job: Job,
         queue: str | None = None,
         id: str | None = None,  # noqa: A002 - the receipt's word
+        *,
+        unique_key: str | None = None,
+        unique_for: Lasting = None,
     ) -> Receipt:
-        """Enqueue a job that may run after ``delay``: see ``Queue.later``."""
-        return self.push(job, queue, delay, id)
+        """Enqueue a job that may run after ``delay``, or at it: see ``Queue.later``."""
+        seconds = seconds_until(delay)
+        return self.push(job, queue, seconds, id, unique_key=unique_key, unique_for=unique_for)
 
     def bulk(
         self,
@@ -68,10 +79,12 @@ class SyncQueue:
         queue: str | None = None,
         delay: Delay = 0,
         ids: Sequence[str] | None = None,
+        *,
+        at: datetime | None = None,
     ) -> list[Receipt]:
         """Enqueue many jobs: see ``Queue.bulk``."""
         every = list(jobs)
-        load = Load(queue, delay, len(every), ids)
+        load = Load(queue, seconds_until(delay, at), len(every), ids)
         load.add(every)
         return _portal().call(self._queue.send_all, load)
 

@@ -56,7 +56,7 @@ class TraceContext(NamedTuple):
         for added in (parent + state, parent):
             if end + len(added) < MAX_HEADER:
                 with_context = b"".join((payload[:end], added.encode(), payload[end:]))
-                return NewJob(job.id, with_context, job.delay)
+                return job._replace(payload=with_context)
         return job
 
     @classmethod

@@ -14,7 +14,7 @@ from weakref import WeakSet
 from hiredis import pack_command
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
-from queued.drivers.base import NewJob
+from queued.drivers.base import Enqueued, NewJob
 from queued.drivers.redis.codec import newly_enqueued
 from queued.drivers.redis.commands import Command, Commands
 from queued.drivers.redis.link import Address
@@ -39,7 +39,7 @@ class BlockingRedis:
         self._idle: list[_Line] = []
         _all.add(self)
 
-    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         """Enqueue as ``Driver.enqueue`` does."""
         try:
             refused = self._run(self._commands.enqueue(queue, jobs))

@@ -10,6 +10,7 @@ from typing import Any
 from queued.drivers.base import (
     NO_COUNTS,
     Counts,
+    Enqueued,
     FailedJob,
     JobInfo,
     QueueStats,
@@ -54,12 +55,16 @@ def milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
-def newly_enqueued(count: int, refused: Sequence[int]) -> list[bool]:
-    """Return which of ``count`` jobs are new, of the positions that enqueue.lua answers."""
-    if not refused:
-        return [True] * count
-    existing = set(refused)
-    return [position not in existing for position in range(1, count + 1)]
+def newly_enqueued(count: int, refused: Sequence[Any]) -> list[Enqueued]:
+    """Return what became of ``count`` jobs, of what enqueue.lua answers."""
+    answer: list[Enqueued] = [True] * count
+    for one in refused:
+        if isinstance(one, int):
+            answer[one - 1] = False
+        else:
+            position, holder = one
+            answer[position - 1] = unpack_id(holder)
+    return answer
 
 
 def reservations(batches: Sequence[Any]) -> Iterator[Reservation]:
@@ -119,7 +124,7 @@ def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
 
 def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
     """Return what ``find.lua`` answers."""
-    name, record, meta, *rest = values
+    name, record, meta, key, *rest = values
     state = State(name.decode())
     payload, enqueued_at, ready_at = record_of(record)
     counts, history = counts_of(meta)
@@ -144,6 +149,7 @@ def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
         enqueued_at=enqueued_at,
         counts=counts,
         history=history,
+        unique=key[1:].decode() if key else None,
         **where,
     )
 

@@ -33,10 +33,14 @@ class Commands:
 
     def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Command]:
         """Return the calls that enqueue; the last one answers."""
-        ids, payloads, delays = zip(*jobs, strict=True)
+        ids, payloads, delays, uniques = zip(*jobs, strict=True)
         values = (len(jobs), *map(pack_id, ids), *payloads)
-        if any(delays):
+        unique = any(uniques)
+        if unique or any(delays):
             values += tuple(map(milliseconds, delays))
+        if unique:
+            values += tuple(one.name if one else "" for one in uniques)
+            values += tuple(milliseconds(one.seconds or 0) if one else 0 for one in uniques)
         # The name of the queue is under no hash tag, so that the script cannot store it.
         name: Command = ("SADD", self.key("queues"), queue)
         return [name, self.verb("enqueue", queue, *values)]

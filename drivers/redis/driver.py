@@ -11,6 +11,7 @@ from redis.exceptions import NoScriptError
 from queued.drivers.base import (
     LOOK_AHEAD,
     MAX_BATCH,
+    Enqueued,
     Exchange,
     FailedJob,
     JobInfo,
@@ -81,7 +82,7 @@ class RedisDriver:
 
     # producers
 
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         if not jobs:
             return []
         try:

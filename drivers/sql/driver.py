@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 from queued.drivers.base import (
     LOOK_AHEAD,
     MAX_BATCH,
+    Enqueued,
     Exchange,
     FailedJob,
     JobInfo,
@@ -53,7 +54,7 @@ class SqlDriver:
         await self._database.write(operators.probe)
 
     # producers
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         try:
             return await self._database.write(enqueue.enqueue, queue, jobs)
         except DriverUnavailable as error:

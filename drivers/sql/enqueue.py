@@ -1,4 +1,7 @@
-"""enqueue: → ready, or scheduled when there is a delay; idempotent while the id exists."""
+"""enqueue: → ready, or scheduled when there is a delay; idempotent while the id exists.
+
+A job is refused whose name another one holds (``Unique``).
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Float, Integer, String, insert, literal_column, select
 
-from queued.drivers.base import Counts, Lane, NewJob, State
+from queued.drivers.base import Counts, Enqueued, Lane, NewJob, State
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.schema import STATE_CODES, jobs, lane_code, payloads
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import among, cut, given, packed, parameter, sliced
+from queued.drivers.sql.unique import Locks, note_keys
 
 _job = given("rows", id=String, state=Integer, rank=BigInteger, ready_at=Float)
 _payload = given("rows", id=String, start=Integer, length=Integer)
@@ -50,19 +54,34 @@ INSERT_PAYLOADS = Statement(
 )
 
 
-def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[bool]:
+def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[Enqueued]:
     ledger = Ledger.read(session, queue) or Ledger(queue)
     ids = list(dict.fromkeys(job.id for job in new))
     existing = {job_id for (job_id,) in session.packed(EXISTING, queue=queue, ids=ids)}
+    names = [job.unique.name for job in new if job.unique]
+    locks = Locks(session, queue, names) if names else None
     absent: list[NewJob] = []
-    answer: list[bool] = []
+    answer: list[Enqueued] = []
     for job in new:
-        answer.append(job.id not in existing)
-        if job.id not in existing:
-            existing.add(job.id)
-            absent.append(job)
+        if job.id in existing:
+            answer.append(False)
+            continue
+        if job.unique and locks:
+            holder = locks.holder(job.unique.name)
+            if holder is not None:
+                answer.append(holder)
+                ledger.refused_total += 1
+                continue
+            locks.take(job.id, job.unique)
+        answer.append(True)
+        existing.add(job.id)
+        absent.append(job)
     if absent:
         _insert(session, ledger, absent)
+    if locks:
+        locks.write()
+        note_keys(session, ledger, absent)
+    if absent or locks:
         ledger.write(session)
     return answer
 

@@ -14,6 +14,7 @@ from queued.drivers.sql.schema import failed, in_state, jobs, lane_code, state_c
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import among, given, packed, parameter
 from queued.drivers.sql.settle import remove
+from queued.drivers.sql.unique import taken_again
 
 _here = failed.c.queue == parameter("queue")
 _zero = literal_column("0", Integer)
@@ -90,31 +91,35 @@ def list_failed(session: Session, queue: str, limit: int, offset: int) -> list[F
 
 
 def requeue(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
-    seqs, answer = _take(session, queue, ids)
-    if seqs and (ledger := Ledger.read(session, queue)):
+    found, ledger = _find(session, queue, ids), Ledger.read(session, queue)
+    if not found or ledger is None:
+        return [False] * len(ids)
+    refused = taken_again(session, ledger, list(found.values()))
+    found = {job_id: seq for job_id, seq in found.items() if seq not in refused}
+    seqs = list(found.values())
+    if seqs:
+        session.run(DELETE_RECORDS, seqs=seqs)
         rank = ledger.take_ranks(len(seqs))
         rows: list[Any] = [[seq, rank + n] for n, seq in enumerate(seqs)]
         session.run(REQUEUE, rows=rows, now=session.now)
         ledger.failed -= len(seqs)
         ledger.ready += len(seqs)
         ledger.write(session)
-    return answer
+    return [job_id in found for job_id in ids]
 
 
 def forget(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
-    seqs, answer = _take(session, queue, ids)
-    if seqs and (ledger := Ledger.read(session, queue)):
-        remove(session, seqs)
+    found, ledger = _find(session, queue, ids), Ledger.read(session, queue)
+    if found and ledger is not None:
+        seqs = list(found.values())
+        session.run(DELETE_RECORDS, seqs=seqs)
+        remove(session, ledger, seqs)
         ledger.failed -= len(seqs)
         ledger.write(session)
-    return answer
+    return [job_id in found for job_id in ids]
 
 
-def _take(session: Session, queue: str, ids: Sequence[str]) -> tuple[list[int], list[bool]]:
-    """Delete the records of failed jobs; return the jobs, in the order asked, and who was found."""
+def _find(session: Session, queue: str, ids: Sequence[str]) -> dict[str, int]:
+    """Return which of ``ids`` are of failed jobs, in the order asked, with their rows."""
     found = dict(session.packed(FAILED, queue=queue, ids=[*ids]))
-    answer = [job_id in found for job_id in ids]
-    seqs = [found[job_id] for job_id in dict.fromkeys(ids) if job_id in found]
-    if seqs:
-        session.run(DELETE_RECORDS, seqs=seqs)
-    return seqs, answer
+    return {job_id: found[job_id] for job_id in ids if job_id in found}

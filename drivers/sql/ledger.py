@@ -14,7 +14,10 @@ from queued.drivers.sql.schema import next_due, queues
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import parameter
 
-_FIELDS = ("fence", "rank", "enqueued_total", "ready", "scheduled", "reserved", "failed")
+_FIELDS = (
+    *("fence", "rank", "enqueued_total", "ready", "scheduled", "reserved", "failed"),
+    *("keyed", "refused_total"),
+)
 
 _READY = _FIELDS.index("ready")
 
@@ -48,6 +51,9 @@ class Ledger:
     scheduled: int = 0
     reserved: int = 0
     failed: int = 0
+    keyed: int = 0
+    """Its jobs that hold a name, or held it until they failed."""
+    refused_total: int = 0
     next_due: float | None = None
     """When the earliest scheduled job is due: as read, or sooner by what was scheduled since."""
     _stored: tuple[int, ...] = ()
@@ -81,6 +87,8 @@ class Ledger:
             self.scheduled,
             self.reserved,
             self.failed,
+            self.keyed,
+            self.refused_total,
         )
 
     def schedule(self, count: int, due_at: float) -> None:

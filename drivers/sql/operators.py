@@ -61,6 +61,7 @@ STATS = Statement(
         _suspects.scalar_subquery(),
         queues.c.enqueued_total,
         _failed_lately.scalar_subquery(),
+        queues.c.refused_total,
         _head(Lane.NORMAL),
         _head(Lane.SOLO),
         _oldest_reserved.scalar_subquery(),
@@ -112,7 +113,8 @@ def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:
 
 
 def _sample(row: Sequence[Any], now: float) -> QueueStats:
-    ready, scheduled, reserved, failed_, suspects, enqueued, lately, normal, solo, held = row
+    ready, scheduled, reserved, failed_, suspects, enqueued, lately, *others = row
+    refused, normal, solo, held = others
     oldest_ready = min((at for at in (normal, solo) if at is not None), default=now)
     return QueueStats(
         ready=ready,
@@ -122,6 +124,7 @@ def _sample(row: Sequence[Any], now: float) -> QueueStats:
         suspects=suspects,
         enqueued_total=enqueued,
         failed_last_hour=lately,
+        refused_total=refused,
         oldest_ready_age_seconds=max(now - oldest_ready, 0.0),
         oldest_reserved_age_seconds=0.0 if held is None else max(now - held, 0.0),
     )
@@ -156,7 +159,7 @@ def cancel(session: Session, queue: str, job_id: str) -> State | None:
         ledger.scheduled -= 1
     else:
         return state
-    remove(session, [seq])
+    remove(session, ledger, [seq])
     ledger.write(session)
     return state
 
@@ -173,7 +176,7 @@ def purge(session: Session, queue: str, limit: int) -> int:
     left = limit - len(ready)
     scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=left)]
     seqs = ready + scheduled
-    remove(session, seqs)
+    remove(session, ledger, seqs)
     none_left = len(seqs) < limit
     ledger.ready = 0 if none_left else ledger.ready - len(ready)
     ledger.scheduled = 0 if none_left else ledger.scheduled - len(scheduled)

@@ -31,7 +31,7 @@ from queued.drivers.sql.postgresql_transaction import (
     last_value,
     within,
 )
-from queued.drivers.sql.schema import SCHEMA_VERSION, creation
+from queued.drivers.sql.schema import SCHEMA_VERSION, creation, upgrade
 from queued.drivers.sql.session import Session
 from queued.errors import ConfigError, DriverUnavailable
 
@@ -70,6 +70,7 @@ ALTER TABLE queued_payloads SET ({_VACUUM_SOON});
 ALTER TABLE queued_queues SET (fillfactor = 50);
 ALTER TABLE queued_owners SET (fillfactor = 50);
 """
+_MARKS = {f"queued schema {version}": version for version in range(1, SCHEMA_VERSION + 1)}
 _SCHEMA = f"queued schema {SCHEMA_VERSION}"
 _FOUND = (
     "SELECT coalesce(obj_description(found), ''), found IS NULL "
@@ -210,26 +211,33 @@ class PostgresqlServer:
 
     def _prepare(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute(_SETTINGS, prepare=False)
-        if not self._is_ours(connection):
+        if self._schema_version(connection) != SCHEMA_VERSION:
             with connection.transaction():  # guarded: several hosts may start at once
-                connection.execute(f"SELECT pg_advisory_xact_lock({_lock(_SCHEMA)})")
-                if not self._is_ours(connection):
-                    for statement in creation(DIALECT):
-                        connection.execute(cast("Any", statement))
-                    connection.execute(cast("Any", _STORAGE), prepare=False)
-                    connection.execute(f"COMMENT ON TABLE queued_queues IS '{_SCHEMA}'")
+                connection.execute(f"SELECT pg_advisory_xact_lock({_lock('queued schema')})")
+                self._create(connection)
 
-    def _is_ours(self, connection: psycopg.Connection[Any]) -> bool:
-        """Return False when the tables are missing."""
+    def _create(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the tables, or bring them up to date, unless another process was faster."""
+        version = self._schema_version(connection)
+        if version == SCHEMA_VERSION:
+            return
+        for statement in upgrade(DIALECT, version) if version else creation(DIALECT):
+            connection.execute(cast("Any", statement))
+        if not version:
+            connection.execute(cast("Any", _STORAGE), prepare=False)
+        connection.execute(f"COMMENT ON TABLE queued_queues IS '{_SCHEMA}'")
+
+    def _schema_version(self, connection: psycopg.Connection[Any]) -> int:
+        """Return 0 when the tables are missing."""
         row = connection.execute(_FOUND).fetchone()
         assert row is not None
         schema, missing = row
-        if not missing and schema != _SCHEMA:
+        if not missing and schema not in _MARKS:
             raise self.unavailable(
                 f'its table queued_queues is marked "{schema}", and this queued knows only '
                 f'"{_SCHEMA}"; it belongs to a newer queued or to another program'
             )
-        return not missing
+        return 0 if missing else _MARKS[schema]
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from queued.drivers.base import Counts, FailedJob, JobInfo, Reservation, State
-from queued.drivers.sql.schema import STATES, failed, jobs, payloads
+from queued.drivers.sql.schema import STATES, failed, jobs, keys, payloads
 
 COUNTS = tuple(jobs.c[name] for name in Counts._fields)
 
@@ -42,8 +42,9 @@ select_failures: Select[Any] = (
 )
 
 select_infos: Select[Any] = (
-    select(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at, *_failure)
+    select(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at, keys.c.name, *_failure)
     .join_from(jobs, payloads, payloads.c.seq == jobs.c.seq)
+    .outerjoin(keys, keys.c.seq == jobs.c.seq)
     .outerjoin(failed, failed.c.seq == jobs.c.seq)
 )
 
@@ -78,7 +79,7 @@ def failure(row: Sequence[Any]) -> FailedJob:
 
 
 def info(row: Sequence[Any]) -> JobInfo:
-    code, ready_at, owner, reserved_at, *rest = row
+    code, ready_at, owner, reserved_at, unique, *rest = row
     state = STATES[code]
     job_id, queue, payload, _, _, enqueued_at, history, _, *counts = rest
     return JobInfo(
@@ -94,4 +95,5 @@ def info(row: Sequence[Any]) -> JobInfo:
         owner=owner,
         reserved_at=reserved_at,
         failed=failure(rest) if state is State.FAILED else None,
+        unique=unique,
     )

@@ -4,6 +4,8 @@
     queued_payloads  what each job is: its bytes, written once, and the notes of its runs
     queued_failed    why a failed job failed, and when its ``failed()`` hook is due
     queued_owners    who may reserve, and what each was given last
+    queued_locks     what is held so that no second job of its name is enqueued, by which job
+    queued_keys      which name a job holds, or held until it failed; most jobs have none
     queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
 
 Payloads stand apart because a job's row is rewritten at every move. The counts stand in the queue's
@@ -34,11 +36,11 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine.interfaces import Dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from queued.drivers.base import Lane, State
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 STATE_CODES = {State.READY: 0, State.SCHEDULED: 1, State.RESERVED: 2, State.FAILED: 3}
 STATES = {code: state for state, code in STATE_CODES.items()}
@@ -108,6 +110,23 @@ owners = Table(
     Column("fence", BigInteger, nullable=False),  # and the fence of that batch
 )
 
+locks = Table(
+    "queued_locks",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("id", String, nullable=False),
+    Column("until", Float),  # NULL: until its job is done
+)
+
+keys = Table(
+    "queued_keys",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", String, nullable=False),
+    Column("lasting", SmallInteger, nullable=False),  # 1: its lock has its own end
+)
+
 queues = Table(
     "queued_queues",
     metadata,
@@ -119,7 +138,12 @@ queues = Table(
     Column("scheduled", BigInteger, nullable=False),
     Column("reserved", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
+    Column("keyed", BigInteger, nullable=False, server_default="0"),  # jobs in queued_keys
+    Column("refused_total", BigInteger, nullable=False, server_default="0"),
 )
+
+ADDED = {2: [queues.c.keyed, queues.c.refused_total]}
+"""The columns that a version of the schema added to tables of the one before."""
 
 
 def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) -> None:
@@ -159,13 +183,23 @@ Index("queued_failed_at", failed.c.queue, failed.c.failed_at)
 _partial(
     "queued_failed_hooks", failed.c.queue, failed.c.hook_at, where=failed.c.hook_at.is_not(None)
 )
+_partial("queued_locks_until", locks.c.queue, locks.c.until, where=locks.c.until.is_not(None))
 
 
 def creation(dialect: Dialect) -> Iterator[str]:
-    """Yield the statements that create the tables and their indexes."""
+    """Yield the statements that create the tables and indexes that are missing."""
     for table in metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=dialect))
+        yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             where = index.info.get("where")
             suffix = "" if where is None else f" WHERE {where.compile(dialect=dialect)}"
-            yield str(CreateIndex(index).compile(dialect=dialect)) + suffix
+            yield str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)) + suffix
+
+
+def upgrade(dialect: Dialect, version: int) -> Iterator[str]:
+    """Yield the statements that turn tables of an earlier version into today's."""
+    for newer in range(version + 1, SCHEMA_VERSION + 1):
+        for column in ADDED[newer]:
+            described = CreateColumn(column).compile(dialect=dialect)
+            yield f"ALTER TABLE {column.table.name} ADD COLUMN {described}"
+    yield from creation(dialect)

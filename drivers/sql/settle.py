@@ -43,6 +43,7 @@ from queued.drivers.sql.sets import (
     parameter,
     sliced,
 )
+from queued.drivers.sql.unique import leave, let_go
 
 NAMED = Statement(  # by id alone: a planner that sees the owner goes through all that it holds
     packed(jobs.c.id, jobs.c.owner, jobs.c.fence, jobs.c.seq, *COUNTS).where(
@@ -128,6 +129,7 @@ class _Moves:
     moved: list[list[Scalar]] = field(default_factory=list)
     notes: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
     records: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
 
     def add(self, settlement: Retry | Release | Fail, seq: int, counts: Counts) -> None:
         counts = counts.charged(settlement.charge)
@@ -146,6 +148,7 @@ class _Moves:
                 state = State.FAILED
                 hook_at = None if hook is None else self.now + hook
                 self.records.append(([seq, job_id, hook_at], record))
+                self.failed.append(seq)
                 self.ledger.failed += 1
         lane = LANE_CODES[Lane.SOLO if counts.suspicion >= SUSPECT_FROM else Lane.NORMAL]
         self.moved.append([seq, STATE_CODES[state], lane, rank, ready_at, *counts])
@@ -154,7 +157,8 @@ class _Moves:
 
     def write(self, session: Session) -> None:
         if self.acked:
-            remove(session, self.acked)
+            remove(session, self.ledger, self.acked)
+        let_go(session, self.ledger, self.failed)
         if self.moved:
             session.run(MOVE, rows=self.moved)
         for notes in sliced(self.notes):
@@ -163,7 +167,8 @@ class _Moves:
             session.run(INSERT_RECORDS, queue=self.ledger.queue, now=self.now, **records)
 
 
-def remove(session: Session, seqs: list[int]) -> None:
-    """Remove jobs and their payloads."""
+def remove(session: Session, ledger: Ledger, seqs: list[int]) -> None:
+    """Remove jobs, their payloads and what they hold."""
+    leave(session, ledger, seqs)
     session.run(DELETE_JOBS, seqs=seqs)
     session.run(DELETE_PAYLOADS, seqs=seqs)

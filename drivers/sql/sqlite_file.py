@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import WeakSet
 
-from queued.drivers.sql.schema import SCHEMA_VERSION, creation
+from queued.drivers.sql.schema import SCHEMA_VERSION, creation, upgrade
 from queued.drivers.sql.session import Session
 from queued.drivers.sql.sqlite_dialect import DIALECT
 from queued.errors import DriverUnavailable
@@ -252,15 +252,15 @@ def _schema_version(connection: sqlite3.Connection) -> int:
 
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables, unless another process was faster."""
+    """Create the tables, or bring them up to date, unless another process was faster."""
     version = _schema_version(connection)
     if version == SCHEMA_VERSION:
         return
-    if version != 0:
+    if not 0 <= version < SCHEMA_VERSION:
         raise DriverUnavailable(
             f"SQLite database {path}: its user_version is {version}, and this queued knows only "
             f"{SCHEMA_VERSION}; it belongs to a newer queued or to another program"
         )
-    for statement in creation(DIALECT):
+    for statement in upgrade(DIALECT, version) if version else creation(DIALECT):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from queued.drivers import register_driver
-from queued.drivers.base import NewJob
+from queued.drivers.base import Enqueued, NewJob
 from queued.drivers.memory import MemoryDriver
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, queue
@@ -33,10 +33,11 @@ class FakeDriver(MemoryDriver):
         self._fake = _in_use[url]
         super().__init__(url, self._fake.store)
 
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[bool]:
+    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         answers = await super().enqueue(queue, jobs)
         self._fake.all += [
-            Dispatched(queue, job, enqueued) for job, enqueued in zip(jobs, answers, strict=True)
+            Dispatched(queue, job, enqueued is True)
+            for job, enqueued in zip(jobs, answers, strict=True)
         ]
         return answers
 

@@ -13,6 +13,7 @@ from queued.drivers.base import (
     Ack,
     Charge,
     Counts,
+    Enqueued,
     Fail,
     Lane,
     NewJob,
@@ -37,6 +38,8 @@ class Expected:
     fence: int = 0
     record: bytes = b""
     hook: bool = False
+    unique: str | None = None
+    """What it holds until it is done; a failed job holds nothing."""
 
 
 @dataclass
@@ -53,20 +56,31 @@ class Model:
     fence: int = 0
     """The highest that was seen."""
     enqueued: int = 0
+    refused: int = 0
     done: int = 0
     removed: int = 0
     """Cancelled, purged, forgotten."""
 
-    def push(self, new: NewJob) -> bool:
+    def push(self, new: NewJob) -> Enqueued:
         if new.id in self.jobs:
             return False
-        self.jobs[new.id] = Expected(new.payload)
+        name = new.unique.name if new.unique else None
+        if (holder := self.holder(name)) is not None:
+            self.refused += 1
+            return holder
+        self.jobs[new.id] = Expected(new.payload, unique=name)
         self.enqueued += 1
         if new.delay:
             self.jobs[new.id].state = State.SCHEDULED
         else:
             self.to_tail(new.id)
         return True
+
+    def holder(self, name: str | None) -> str | None:
+        for job_id, job in self.jobs.items():
+            if name and job.unique == name and job.state is not State.FAILED:
+                return job_id
+        return None
 
     def to_tail(self, job_id: str) -> None:
         job = self.jobs[job_id]
@@ -155,8 +169,10 @@ class Model:
     def requeue(self, job_id: str) -> bool:
         if job_id not in self.failed:
             return False
-        self.failed.remove(job_id)
         job = self.jobs[job_id]
+        if self.holder(job.unique) is not None:
+            return False
+        self.failed.remove(job_id)
         job.counts, job.record, job.hook = NO_COUNTS, b"", False
         self.to_tail(job_id)
         return True
@@ -175,6 +191,7 @@ class Model:
         assert stats.failed == states.count(State.FAILED)
         assert stats.suspects == len(self.solo)
         assert stats.enqueued_total == self.enqueued
+        assert stats.refused_total == self.refused
         # nothing is ever lost: what was enqueued is done, was removed by an operator, or is here
         here = stats.ready + stats.scheduled + stats.reserved + stats.failed
         assert self.enqueued == self.done + self.removed + here

@@ -34,6 +34,7 @@ from queued.drivers.base import (
     Retry,
     Settlement,
     State,
+    Unique,
 )
 from queued.errors import OwnerLost
 from tests.contract.backends import CleanUrl
@@ -52,6 +53,7 @@ SOON = 0.002
 some_ids = st.lists(st.sampled_from(IDS), min_size=1, max_size=4, unique=True)
 an_id = st.sampled_from(IDS)
 a_worker = st.integers(0, 2)
+a_name = st.sampled_from([None, None, Unique("one"), Unique("two")])
 a_note = st.sampled_from([b"", b'{"run":1}', b'{"run":2}'])
 RELEASES = [Charge.NONE, Charge.LOST, Charge.RELEASE]
 """A release with another charge could leave the solo lane by its head: there is no such verdict."""
@@ -87,9 +89,11 @@ class DriverMachine(RuleBasedStateMachine):
     def first_jobs(self, jobs: list[str]) -> None:
         self.push(jobs, b"first", far=False)
 
-    @rule(jobs=some_ids, payload=st.binary(max_size=8), far=st.booleans())
-    def push(self, jobs: list[str], payload: bytes, *, far: bool) -> None:
-        batch = [NewJob(name, payload, FAR if far else 0.0) for name in jobs]
+    @rule(jobs=some_ids, payload=st.binary(max_size=8), far=st.booleans(), unique=a_name)
+    def push(
+        self, jobs: list[str], payload: bytes, *, far: bool, unique: Unique | None = None
+    ) -> None:
+        batch = [NewJob(name, payload, FAR if far else 0.0, unique) for name in jobs]
         expected = [self.model.push(job) for job in batch]
         assert self.do(self.driver.enqueue(Q, batch)) == expected
 

@@ -11,7 +11,7 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob
+from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob, Unique
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.codec import pack_id, unpack_id
 from queued.drivers.redis.scripts import scripts
@@ -65,7 +65,7 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
     kinds = {key.split(":")[2] for key in of_queue}
     assert kinds == {
         *("jobs", "meta", "ready", "solo", "scheduled", "held", "owners", "nonces", "fence"),
-        *("failed", "records", "hooks", "counters", "wake"),
+        *("failed", "records", "hooks", "counters", "wake", "keys", "unique"),
     }
 
 
@@ -74,6 +74,7 @@ async def everything(driver: RedisDriver) -> None:
     await failed_job(driver, "failed", hook=60)
     await push(driver, *names(4))
     await push(driver, "scheduled", delay=60)
+    assert await driver.enqueue(Q, [NewJob("alone", b"", 0, Unique("report 7"))]) == [True]
     suspect, retried, _ = await reserve(driver, 3)
     await settle(driver, release(suspect, Charge.CRASH, b"crashed"), retry(retried))
 

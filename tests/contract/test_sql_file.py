@@ -23,7 +23,7 @@ from sqlalchemy import delete
 from queued.drivers import driver_for
 from queued.drivers.base import NewJob
 from queued.drivers.sql import SqlDriver, sqlite_file
-from queued.drivers.sql.schema import jobs
+from queued.drivers.sql.schema import SCHEMA_VERSION, jobs
 from queued.drivers.sql.session import Session, Statement
 from queued.errors import ConfigError, DriverUnavailable
 from tests.contract.steps import (
@@ -91,7 +91,7 @@ async def test_created_at_first_use(driver: SqlDriver, path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert await on_its_connection(driver, "PRAGMA journal_mode") == [("wal",)]
     assert await on_its_connection(driver, "PRAGMA synchronous") == [(2,)]  # FULL
-    assert await on_its_connection(driver, "PRAGMA user_version") == [(1,)]
+    assert await on_its_connection(driver, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
 
 
 async def test_what_is_there_is_taken_over(driver: SqlDriver, path: Path) -> None:

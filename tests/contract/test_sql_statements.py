@@ -20,6 +20,7 @@ from queued.drivers.sql import (
     owners,
     promote,
     settle,
+    unique,
 )
 from queued.drivers.sql.exchange import Wanted
 from queued.drivers.sql.session import Session, Statement
@@ -28,7 +29,7 @@ from queued.drivers.sql.sqlite_dialect import DIALECT
 from queued.drivers.sql.sqlite_file import SqliteFile
 from tests.contract.steps import ME, Q, ack, fail, names, notes, release, retry
 
-MODULES = [enqueue, exchange, failures, ledger, operators, owners, promote, settle]
+MODULES = [enqueue, exchange, failures, ledger, operators, owners, promote, settle, unique]
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
     for module in MODULES

@@ -1,9 +1,10 @@
 #!lua flags=allow-oom
 -- ack: reserved → done: nothing of the job is kept
--- KEYS jobs meta held
+-- KEYS jobs meta held failed keys unique:
 -- ARGV n ids, then their n fences (8 bytes)
 -- returns the ids that were lost
-local jobs, meta, held = unpack(KEYS)
+local jobs, meta, held, failed, keys, unique = unpack(KEYS)
+-- include _unique
 
 local n = #ARGV / 2
 local done, lost = {}, {}
@@ -21,6 +22,7 @@ if #done > 0 then
       seen[id] = true
     end
   end
+  leave(done)
   redis.call('HDEL', jobs, unpack(done))
   if redis.call('EXISTS', meta) == 1 then -- mostly no job ran abnormally
     redis.call('HDEL', meta, unpack(done))

@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- cancel: ready, scheduled → –
--- KEYS jobs meta ready solo scheduled failed
+-- KEYS jobs meta ready solo scheduled failed keys unique:
 -- ARGV id
 -- returns the state in which it was found (one that is reserved or failed stays); nothing: no such id
-local jobs, meta, ready, solo, scheduled, failed = unpack(KEYS)
+local jobs, meta, ready, solo, scheduled, failed, keys, unique = unpack(KEYS)
 local id = ARGV[1]
 -- include _lane
+-- include _unique
 
 local function remove()
+  leave({ id })
   redis.call('HDEL', jobs, id)
   redis.call('HDEL', meta, id)
 end

@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
 -- purge: ready, scheduled → –, one step of it
--- KEYS jobs meta ready solo scheduled
+-- KEYS jobs meta ready solo scheduled failed keys unique:
 -- ARGV limit (at most 1,000)
 -- returns how many jobs it removed; 0 when none waits
-local jobs, meta, ready, solo, scheduled = unpack(KEYS)
+local jobs, meta, ready, solo, scheduled, failed, keys, unique = unpack(KEYS)
 local limit = ARGV[1]
+-- include _unique
 
 local function take()
   for _, lane in ipairs({ ready, solo }) do
@@ -22,6 +23,7 @@ end
 
 local ids = take()
 if #ids > 0 then
+  leave(ids)
   redis.call('HDEL', jobs, unpack(ids))
   redis.call('HDEL', meta, unpack(ids))
 end

@@ -36,6 +36,7 @@ return {
   suspects,
   tonumber(redis.call('HGET', counters, 'enqueued') or 0),
   redis.call('ZCOUNT', failed, (now - HOUR) * 1000, '+inf'),
+  tonumber(redis.call('HGET', counters, 'refused') or 0),
   math.max(age(ready), age(solo), 0),
   now - since,
 }
