@@ -173,6 +173,14 @@ class Page(Collector):
         for queue, one in stats.items():
             enqueued.add_metric([queue], one.enqueued_total)
         yield enqueued
+        refused = CounterMetricFamily(
+            f"{PREFIX}jobs_refused",
+            "Jobs that were dispatched and not enqueued, by reason.",
+            labels=["queue", "reason"],
+        )
+        for queue, one in stats.items():
+            refused.add_metric([queue, "duplicate"], one.refused_total)
+        yield refused
 
     def _counts(self) -> Iterator[Metric]:
         if not self.fleet.complete:  # a part of the sum would look like a counter that was reset

@@ -13,6 +13,7 @@ from queued.drivers.base import Counts, FailedJob, JobInfo
 from queued.jobs.payload import body_text, job_name
 from queued.jobs.text import one_line, safe_lines
 from queued.jobs.trace_context import TraceContext
+from queued.jobs.unique import key_of
 from queued.units import format_size
 
 
@@ -50,6 +51,7 @@ def as_json(info: JobInfo) -> dict[str, Any]:
         "due_at": info.due_at,
         "reserved_at": info.reserved_at,
         "owner": info.owner,
+        "unique_key": key_of(info.unique) if info.unique else None,
         "counts": counts_of(info.counts),
         "history": history_of(info.history),
         "failed": failed and failure_json(failed),
@@ -89,6 +91,7 @@ def print_job(info: JobInfo) -> None:
             ("due", moment(info.due_at)),
             ("reserved", moment(info.reserved_at)),
             ("owner", info.owner),
+            ("unique", key_of(info.unique) if info.unique else None),
             ("runs", _counts_text(info.counts)),
             ("failed", moment(info.failed.failed_at) if info.failed else None),
         ]

@@ -6,15 +6,17 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import click
 
 from queued.cli.failures import say
 from queued.cli.options import (
     Duration,
+    Moment,
     backend_options,
     example,
     load_config,
@@ -39,8 +41,20 @@ _LISTED = 5
 @click.option("--queue", metavar="QUEUE", help="Which queue; by default what the class says.")
 @click.option("--delay", type=Duration(), default=0.0, help="It is not run before: 30s, 5m.")
 @click.option(
+    "--at",
+    type=Moment(),
+    metavar="TIME",
+    help="The same as a time: 2026-07-01T09:00+02:00, or without a zone by this host's.",
+)
+@click.option(
     "--id", "job_id", metavar="ID", help="An id of your own; a second one is not enqueued."
 )
+@click.option(
+    "--unique-key",
+    metavar="KEY",
+    help="Refused while a job of its class and KEY waits or runs; by default what the class says.",
+)
+@click.option("--unique-for", type=Duration(), help="Refused for so long instead.")
 @backend_options
 def dispatch(
     *,
@@ -48,7 +62,10 @@ def dispatch(
     fields: str,
     queue: str | None,
     delay: float,
+    at: datetime | None,
     job_id: str | None,
+    unique_key: str | None,
+    unique_for: float | None,
     config: Path,
     connection: str | None,
     as_json: bool,
@@ -66,7 +83,8 @@ def dispatch(
     for warning in imports.load(loaded.config.imports, loaded.folder):
         say(f"warning: {warning}")
     job = payload.build(_known_name(name, config), body)
-    receipt, chosen = asyncio.run(_push(loaded.config.connection, job, queue, delay, job_id))
+    options = _Options(queue, delay, job_id, at, unique_key, unique_for)
+    receipt, chosen = asyncio.run(_push(loaded.config.connection, job, options))
     if chosen not in loaded.config.queues:
         say(f"warning: no pool of {config} serves the queue {chosen}")
     if as_json:
@@ -74,18 +92,27 @@ def dispatch(
         click.echo(json.dumps(said))
     elif receipt.enqueued:
         click.echo(f"{receipt.id} enqueued in {chosen}")
-    else:
+    elif receipt.id == job_id:
         click.echo(f"{receipt.id} is in {chosen} already; nothing was enqueued")
+    else:
+        click.echo(f"{receipt.id} in {chosen} holds the unique key; nothing was enqueued")
 
 
-async def _push(
-    url: str, job: Job, queue: str | None, delay: float, job_id: str | None
-) -> tuple[Receipt, str]:
+class _Options(NamedTuple):
+    queue: str | None
+    delay: float
+    id: str | None
+    at: datetime | None
+    unique_key: str | None
+    unique_for: float | None
+
+
+async def _push(url: str, job: Job, options: _Options) -> tuple[Receipt, str]:
     from queued.jobs.queue import Queue  # noqa: PLC0415 - see dispatch
 
     async with Queue(url) as producer:
-        receipt = await producer.push(job, queue, delay, job_id)
-    return receipt, queue or job.queue or "default"
+        receipt = await producer.push(job, **options._asdict())
+    return receipt, options.queue or job.queue or "default"
 
 
 def _checked_json(text: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     _DurationType = click.ParamType[float]
     _TextType = click.ParamType[str]
     _ProcessesType = click.ParamType[int | str]
+    _MomentType = click.ParamType[datetime]
 else:
-    _DurationType = _TextType = _ProcessesType = (
+    _DurationType = _TextType = _ProcessesType = _MomentType = (
         click.ParamType
     )  # older versions of click have it without a parameter
 
@@ -94,6 +96,21 @@ class Duration(_DurationType):
             return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Moment(_MomentType):
+    """A date and time as in ISO 8601; without a zone it is this host's."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> datetime:
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            example_ = "2026-07-01T09:00 or 2026-07-01T09:00+02:00"
+            self.fail(f"expected a time such as {example_}, got {value!r}", param, ctx)
 
 
 class Processes(_ProcessesType):

@@ -91,6 +91,10 @@ class Reading:
                 elif worker["state"] == "fatal":
                     hint = "see the log; queued restart tries again"
                     yield f"{worker['name']} has crashed too often and is given up: {hint}"
+        for queue in self.overview.queues:
+            if queue.stats and queue.stats.refused_total:
+                count = plural(queue.stats.refused_total, "duplicate")
+                yield f"{queue.name}: {count} refused so far: another job held their unique key"
         if self.status.get("unsettled"):
             yield f"jobs of {plural(self.status['unsettled'], 'dead worker')} wait to be taken back"
 

@@ -60,6 +60,7 @@ queue_max_wait_seconds          gauge      queue
 queue_max_failure_ratio         gauge      queue
 queue_paused                    gauge      queue
 jobs_enqueued_total             counter    queue
+jobs_refused_total              counter    queue reason
 stale_acks_total                counter    queue
 attempts_total                  counter    queue job_class outcome
 job_errors_total                counter    queue error

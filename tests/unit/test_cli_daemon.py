@@ -166,6 +166,15 @@ def rows(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+def test_status_tells_of_refused_duplicates(
+    app: Application, master: Callable[..., Master]
+) -> None:
+    told = "emails: 40 duplicates refused so far: another job held their unique key"
+    master(status={**STATUS, "queues": {"emails": {**STATS, "refused_total": 40}}})
+    assert told in app("status").out.splitlines()
+    assert app("status", "--json").json["queues"]["emails"]["refused_total"] == 40
+
+
 def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -> None:
     master(status=STATUS)
     answer = app("status")

@@ -115,6 +115,36 @@ def test_dispatch_elsewhere_later_under_an_id(app: Application) -> None:
     assert again.out == "mine is in emails already; nothing was enqueued\n"
 
 
+def test_dispatch_of_a_duplicate_names_the_job_that_holds_the_key(app: Application) -> None:
+    name = app.job("Nightly")
+    held = app("dispatch", name, "--unique-key", "of may", "--json").json["id"]
+    again = app("dispatch", name, "--unique-key", "of may", "--unique-for", "5m")
+    assert again.code == Exit.OK
+    assert again.out == f"{held} in default holds the unique key; nothing was enqueued\n"
+    assert app("job", held, "--json").json["unique_key"] == "of may"
+    assert re.search(r"^unique +of may$", app("job", held).out, re.MULTILINE)
+    line = app("dispatch", name, "--unique-for", "5m").refused(Exit.PROBLEM)
+    assert "unique_for needs a key" in line
+
+
+@pytest.mark.parametrize("at", ["2999-07-01T09:00+02:00", "2999-07-01T07:00Z", "2999-07-01"])
+def test_dispatch_at_a_time(app: Application, at: str) -> None:
+    line = app("dispatch", app.job("Nightly"), "--at", at).refused(Exit.PROBLEM)
+    assert "more than a hundred years away" in line
+    soon = at.replace("2999", str(time.gmtime().tm_year + 1))
+    job_id = app("dispatch", app.job("Nightly"), "--at", soon, "--json").json["id"]
+    found = app("job", job_id, "--json").json
+    assert found["state"] == "scheduled"
+    if len(at) > len("2999-07-01"):
+        assert time.strftime("-%m-%dT%H:%M", time.gmtime(found["due_at"])) == "-07-01T07:00"
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "", "9"])
+def test_what_is_no_time(app: Application, at: str) -> None:
+    line = app("dispatch", app.job("Nightly"), "--at", at).refused(Exit.USAGE)
+    assert "expected a time such as 2026-07-01T09:00" in line
+
+
 def test_dispatch_reads_the_fields_from_standard_input(
     app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:

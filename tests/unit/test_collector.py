@@ -73,7 +73,8 @@ class Page:
 
     def fill(self) -> None:
         with self.reach.watch("stats"):
-            stats = QueueStats(ready=4, scheduled=3, reserved=2, failed=1, enqueued_total=99)
+            counts = {"enqueued_total": 99, "refused_total": 7}
+            stats = QueueStats(ready=4, scheduled=3, reserved=2, failed=1, **counts)
         self.collector.sample = Sample(self.at, {"emails": stats})
         self.tell_of_fleet(["w1"])
         self.totals.count_exit("emails", "signal")
@@ -141,6 +142,7 @@ def test_every_metric_of_the_catalogue_is_there(page: Page) -> None:
         ("queue_max_failure_ratio", (("queue", "emails"),)): 0.05,
         ("queue_paused", (("queue", "emails"),)): 0,
         ("jobs_enqueued_total", (("queue", "emails"),)): 99,
+        ("jobs_refused_total", (("queue", "emails"), ("reason", "duplicate"))): 7,
         ("stale_acks_total", (("queue", "emails"),)): 1,
         (
             "attempts_total",
