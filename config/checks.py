@@ -106,7 +106,7 @@ def _of_objective(path: KeyPath, max_wait: float, merged: QueueConfig) -> Iterat
     elif merged.polling and merged.sleep > max_wait:
         sleep = format_duration(merged.sleep)
         yield Problem(path, f"cannot be kept: polling looks for jobs every {sleep} (sleep)")
-    elif merged.processes * merged.concurrency == 1 and merged.timeout > max_wait:
+    elif merged.processes == merged.concurrency == 1 and merged.timeout > max_wait:
         longest = format_duration(merged.timeout)
         message = (
             f"one job at a time, each up to {longest} (timeout): the next one may wait as long"
