@@ -14,6 +14,7 @@ The events are listed in docs/logs.md; those that repeat are held back by ``repe
 from __future__ import annotations
 
 import contextvars
+import itertools
 import json
 import logging
 import math
@@ -38,6 +39,8 @@ LONGEST_TEXT = 16_384
 """Characters of one value; more is cut off."""
 DEEPEST = 6
 """Levels of nested values; deeper ones are written as text."""
+_LARGEST = 1 << 64
+"""What is beyond it is written as text: Python refuses to write some thousand digits."""
 LIBRARIES = ("aiosqlite", "asyncio", "sqlalchemy")
 """They log every call at the level debug, which would drown everything else."""
 
@@ -104,7 +107,7 @@ def _processors(
         render = _console_renderer(colors=os.isatty(fd) and "NO_COLOR" not in os.environ)
 
     def add_process(_: Any, __: str, event: EventDict) -> EventDict:
-        return {**context, **event}
+        return {"event": "", **context, **event}  # structlog leaves out an event that is None
 
     return [
         structlog.contextvars.merge_contextvars,
@@ -157,7 +160,7 @@ def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
     job_id = event.pop("job_id", None)
     attempt = event.pop("attempt", 1)
     if "message" in event:
-        for name in (*_SAID, *_SAID_BY.get(event["event"], ())):
+        for name in (*_SAID, *_SAID_BY.get(str(event["event"]), ())):
             event.pop(name, None)
         if event["level"] == "warning":
             event.pop("exc_info", None)
@@ -232,24 +235,29 @@ def clean(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clean_value(name: Any, value: Any, depth: int) -> Any:
+    try:
+        return _cleaned(str(name), value, depth)
+    except Exception as error:  # noqa: BLE001 - a value's own code must cost neither line nor job
+        return f"<{type(value).__name__} whose text raised {type(error).__name__}>"
+
+
+def _cleaned(name: str, value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(name, str) and SECRET_NAME.search(name):
+    if SECRET_NAME.search(name):
         return "***"
-    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, Mapping) and depth:
         return {str(key): _clean_value(key, item, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth:
-        return [_clean_value(None, item, depth - 1) for item in value]
-    return redact(_text(value))
-
-
-def _text(value: Any) -> str:
-    try:
-        return f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
-    except Exception as error:  # noqa: BLE001 - a value's own __str__ must not cost the line
-        return f"<{type(value).__name__} whose text raised {type(error).__name__}>"
+        named = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)  # noqa: PLR2004 - a pair, as of headers
+        names = ("", value[0]) if named else itertools.repeat("")
+        return [_clean_value(name, item, depth - 1) for name, item in zip(names, value)]  # noqa: B905 - one may be endless
+    said = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
+    return redact(said)
 
 
 def redact(text: str) -> str:

@@ -154,6 +154,8 @@ SECRETS = {
     "text4": "https://h/?token=hunter2&x=1",
     "text5": "Authorization: Bearer hunter2",
     "error": ValueError("bad token='hunter2'"),
+    "bytes": {b"password": "hunter2"},
+    "pairs": [("authorization", "hunter2")],
 }
 
 
@@ -258,6 +260,39 @@ def test_values_that_json_does_not_know_are_text(as_json):
     assert line["nan"] == "nan"
     assert line["broken"] == "<Broken whose text raised RuntimeError>"
     assert line["s"] == [1]
+
+
+class _Angry(dict):
+    def items(self):
+        raise RuntimeError
+
+
+class _AngryKey:
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (10**5000, "<int whose text raised ValueError>"),
+        (10**30, str(10**30)),
+        (_Angry(a=1), "<_Angry whose text raised RuntimeError>"),
+        ([{_AngryKey(): 1}, 2], ["<dict whose text raised RuntimeError>", 2]),
+    ],
+    ids=["endless", "large", "angry", "angry key"],
+)
+def test_no_value_costs_the_line_or_the_job(output, style, value, written):
+    logs.configure(LogSpec(format=style), fd=output.writer)
+    structlog.get_logger().info("e", value=value)
+    structlog.get_logger().info(value)
+    structlog.get_logger().info(None)
+    text = output.text()
+    assert text.count("\n") == 3
+    if style == "json":
+        first, second, third = map(json.loads, text.splitlines())
+        assert (first["value"], second["event"], third["event"]) == (written, written, "")
 
 
 def test_a_long_value_is_cut(as_json):
