@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from queued import errors
 from queued.drivers import register_driver
+from queued.jobs.function import job
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail, Retry
 from queued.jobs.queue import Queue, Receipt, dispatch, queue
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "dispatch",
     "errors",
+    "job",
     "queue",
     "register_driver",
 ]

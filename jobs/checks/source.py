@@ -53,10 +53,19 @@ class Module:
 
     def find_class(self, qualname: str, line: int | None) -> ast.ClassDef | None:
         """Return the class of that name; of several the one in ``line``, else the last."""
-        parts = [part for part in qualname.split(".") if part != "<locals>"]
-        found = list(_classes(self.tree, parts))
+        named = _named(self.tree, _parts(qualname))
+        found = [node for node in named if isinstance(node, ast.ClassDef)]
         found = [node for node in found if node.lineno == line] or found
         return found[-1] if found else None
+
+    def find_function(self, qualname: str, line: int) -> Function | None:
+        """Return the function of that name, whose first line (or decorator) is ``line``."""
+        for node in _named(self.tree, _parts(qualname)):
+            if isinstance(node, FUNCTIONS):
+                first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                if first == line:
+                    return node
+        return None
 
 
 def read(name: str) -> Module | None:
@@ -110,17 +119,22 @@ def _top_level(tree: ast.Module) -> Iterator[ast.stmt]:
             pending += reversed([child for child in inner if isinstance(child, kinds)])
 
 
-def _classes(tree: ast.AST, parts: list[str]) -> Iterator[ast.ClassDef]:
+def _parts(qualname: str) -> list[str]:
+    return [part for part in qualname.split(".") if part != "<locals>"]
+
+
+def _named(tree: ast.AST, parts: list[str]) -> Iterator[ast.ClassDef | Function]:
+    """Yield the classes and functions of a qualified name."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, (ast.ClassDef, *FUNCTIONS)):
             if node.name != parts[0]:
                 continue
             if len(parts) > 1:
-                yield from _classes(node, parts[1:])
-            elif isinstance(node, ast.ClassDef):
+                yield from _named(node, parts[1:])
+            else:
                 yield node
         elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
-            yield from _classes(node, parts)
+            yield from _named(node, parts)
 
 
 def _ignores(text: str) -> dict[int, tuple[str, ...] | None]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from queued.jobs.checks.functions import as_class
 from queued.jobs.checks.rule import Place
 from queued.jobs.checks.source import FUNCTIONS, Function, Module, read
 from queued.jobs.job import Job
@@ -95,6 +96,10 @@ def _part(cls: type) -> Part | None:
     module = read(cls.__module__)
     if module is None:
         return None
+    function = cls.__dict__.get("__function__")
+    if function is not None:
+        found = module.find_function(cls.__qualname__, function.__code__.co_firstlineno)
+        return Part(cls, module, as_class(found)) if found is not None else None
     line = cls.__dict__.get("__firstlineno__")
     node = module.find_class(cls.__qualname__, line)
     return Part(cls, module, node) if node is not None else None
