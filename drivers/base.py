@@ -8,6 +8,7 @@ Rules that hold for every driver (the contract suite in ``tests/contract`` check
 * Settling names id, owner and fence. What does not match changes nothing and is reported as lost.
 * An empty answer means empty; a back-end that cannot answer raises ``DriverUnavailable``.
 * Order is first in, first out per queue and lane; ``release`` puts a job back at the head.
+* The verb that ends a job carries out its sequel: see ``queued.drivers.sequel``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from queued.drivers.states import MAX_BATCH, SUSPECT_FROM, Charge, Lane, State
+
+if TYPE_CHECKING:
+    from queued.drivers.sequel import Batch, NewBatch
 
 __all__ = [
     "ID_PATTERN",
@@ -71,6 +75,9 @@ class NewJob(NamedTuple):
     payload: bytes
     delay: float = 0.0
     unique: Unique | None = None
+    """What it holds. A job with a sequel holds nothing."""
+    sequel: bytes = b""
+    """What follows when the job ends (see ``sequel``); empty for nothing, as mostly."""
 
 
 Enqueued = bool | str
@@ -196,6 +203,8 @@ class Exchange(NamedTuple):
     """Whether a ``failed()`` hook waits to be claimed."""
     suspects: bool = False
     """Whether jobs wait in the solo lane."""
+    outbox: bool = False
+    """Whether something waits to be forwarded to other queues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +222,8 @@ class QueueStats:
     """Jobs that were not enqueued because another held their unique key."""
     oldest_ready_age_seconds: float = 0.0
     oldest_reserved_age_seconds: float = 0.0
+    outbox: int = 0
+    """Messages of its chains and batches that wait to be forwarded to other queues."""
 
     @property
     def size(self) -> int:
@@ -253,6 +264,7 @@ class JobInfo:
     failed: FailedJob | None = None
     unique: str | None = None
     """The name that it was enqueued to hold (``Unique.name``); a failed one has let go of it."""
+    sequel: bytes = b""
 
 
 class Enqueuer(Protocol):
@@ -294,6 +306,13 @@ class Driver(Protocol):
 
         Return what became of each: see ``Enqueued``. What a job holds (``NewJob.unique``) is taken
         in the same step, and given up in the step in which the job ends.
+        """
+
+    async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        """Create a batch with its record in ``queue``, and send its members, all in one step.
+
+        Return False, and do nothing, if a batch of that id is known in the queue. Members of other
+        queues are forwarded at once, as far as the back-end lets us.
         """
 
     # workers
@@ -370,6 +389,14 @@ class Driver(Protocol):
     async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
         """Move up to ``limit`` due jobs from scheduled to ready; wake a worker; return how many."""
 
+    async def forward(self, queue: str) -> int:
+        """Move what is in the outbox of ``queue`` to the queues it is for; return how much.
+
+        Each message arrives once, however often and by however many this is called, interrupted
+        and repeated: also when the job that it brought has run and is gone meanwhile. What that
+        puts into the outboxes of those queues is forwarded too.
+        """
+
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         """Return failed jobs whose hook is due, and put each off by ``visible_after`` seconds."""
@@ -386,6 +413,9 @@ class Driver(Protocol):
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         """Look a job up, in one queue or in all."""
+
+    async def batch(self, batch_id: str, queue: str | None = None) -> Batch | None:
+        """Look a batch up, in one queue or in all. None: there is none, or it is long over."""
 
     async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
         """Return how many ready jobs stand before a ready job in its lane.

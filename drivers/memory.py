@@ -25,7 +25,9 @@ from queued.drivers.base import (
     Settlement,
     State,
 )
+from queued.drivers.memory_batches import Batches
 from queued.drivers.memory_store import Owner, StoredQueue
+from queued.drivers.sequel import Batch, NewBatch, Parcel
 from queued.errors import OwnerLost
 
 
@@ -38,6 +40,17 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.queues: dict[str, StoredQueue] = {}
+        self.batches = Batches(self.send)
+
+    def queue(self, name: str) -> StoredQueue:
+        """Return a queue. One that never had a job is made here, and not listed as one."""
+        return self.queues.setdefault(name, StoredQueue(name, self.batches))
+
+    def send(self, parcel: Parcel) -> None:
+        """Enqueue what follows a job."""
+        target = self.queue(parcel.queue)
+        if target.enqueue(parcel.job, self.now()):
+            target.bell.ring()
 
     def now(self) -> float:
         """Return the time of this back-end: seconds since the epoch, by the system's clock."""
@@ -70,8 +83,7 @@ class MemoryDriver:
         """Memory always answers."""
 
     def _queue(self, name: str) -> StoredQueue:
-        """Return the queue. One that never had a job is made here, and not listed as one."""
-        return self._store.queues.setdefault(name, StoredQueue(name))
+        return self._store.queue(name)
 
     # producers
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
@@ -81,6 +93,10 @@ class MemoryDriver:
             if True in enqueued:
                 target.bell.ring()
             return enqueued
+
+    async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        with self._store.lock:
+            return self._store.batches.create(queue, batch, self._store.now())
 
     # workers
     async def exchange(
@@ -172,6 +188,9 @@ class MemoryDriver:
                 source.bell.ring()
             return promoted
 
+    async def forward(self, queue: str) -> int:  # noqa: ARG002 - see memory_batches
+        return 0
+
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         with self._store.lock:
@@ -205,6 +224,10 @@ class MemoryDriver:
                     return job.info(name)
             return None
 
+    async def batch(self, batch_id: str, queue: str | None = None) -> Batch | None:
+        with self._store.lock:
+            return self._store.batches.find(batch_id, queue)
+
     async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
         with self._store.lock:
             source = self._queue(queue)
@@ -221,14 +244,14 @@ class MemoryDriver:
             if job is None:
                 return None
             if job.state in {State.READY, State.SCHEDULED}:
-                source.remove_waiting([job])
+                source.remove_waiting([job], self._store.now())
             return job.state
 
     async def purge(self, queue: str) -> int:
         with self._store.lock:
             source = self._queue(queue)
             waiting = source.waiting()
-            source.remove_waiting(waiting)
+            source.remove_waiting(waiting, self._store.now())
             return len(waiting)
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
@@ -249,5 +272,5 @@ class MemoryDriver:
             found = [source.failed.pop(job_id, None) for job_id in job_ids]
             for job in found:
                 if job is not None:
-                    del source.jobs[job.id]
+                    source.remove(job, self._store.now())
             return [job is not None for job in found]

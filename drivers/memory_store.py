@@ -32,7 +32,9 @@ from queued.drivers.base import (
     State,
     Unique,
 )
+from queued.drivers.memory_batches import Batches
 from queued.drivers.memory_bell import Bell
+from queued.drivers.sequel import End
 
 HOUR = 3600.0
 HISTORY_LIMIT = 65_536
@@ -46,6 +48,7 @@ class Job:
     id: str
     payload: bytes
     enqueued_at: float
+    sequel: bytes = b""
     state: State = State.READY
     counts: Counts = NO_COUNTS
     history: bytes = b""
@@ -114,6 +117,7 @@ class Job:
             reserved_at=self.reserved_at if reserved else None,
             failed=self.as_failed(queue) if self.state is State.FAILED else None,
             unique=self.unique.name if self.unique else None,
+            sequel=self.sequel,
         )
 
 
@@ -141,8 +145,9 @@ class Lock(NamedTuple):
 class StoredQueue:
     """One queue: each of its ``jobs`` is in ``ready``, ``scheduled``, ``failed`` or held."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, batches: Batches) -> None:
         self.name = name
+        self.batches = batches
         self.jobs: dict[str, Job] = {}
         self.ready: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self.scheduled: list[Job] = []  # the earliest first
@@ -171,7 +176,8 @@ class StoredQueue:
                 self.refused_total += 1
                 return holder
             self.take(new.id, new.unique, now)
-        job = self.jobs[new.id] = Job(new.id, new.payload, now, unique=new.unique)
+        job = Job(new.id, new.payload, now, sequel=new.sequel, unique=new.unique)
+        self.jobs[new.id] = job
         self.enqueued_total += 1
         if new.delay > 0:
             self.to_schedule(job, now + new.delay)
@@ -227,6 +233,7 @@ class StoredQueue:
                 case Ack():
                     self.let_go(job)
                     del self.jobs[job.id]
+                    self.batches.ended(job.sequel, End.DONE, now)
                 case Retry(delay=delay, charge=charge, note=note):
                     job.ran(charge, note)
                     if delay > 0:
@@ -244,6 +251,7 @@ class StoredQueue:
                     self.let_go(job)
                     self.failed[job.id] = job
                     self.failures.append(now)
+                    self.batches.ended(job.sequel, End.FAILED, now)
         for job in reversed(released):  # so that the first one named is the first to run
             self.ready[job.lane].appendleft(job)
         return lost
@@ -280,14 +288,19 @@ class StoredQueue:
     def waiting(self) -> list[Job]:
         return [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO], *self.scheduled]
 
-    def remove_waiting(self, jobs: Sequence[Job]) -> None:
+    def remove_waiting(self, jobs: Sequence[Job], now: float) -> None:
         gone = {job.id for job in jobs}
         for lane, ready in self.ready.items():
             self.ready[lane] = deque(job for job in ready if job.id not in gone)
         self.scheduled = [job for job in self.scheduled if job.id not in gone]
         for job in jobs:
             self.let_go(job)
-            del self.jobs[job.id]
+            self.remove(job, now)
+
+    def remove(self, job: Job, now: float) -> None:
+        """Remove a job that is in no state any more."""
+        del self.jobs[job.id]
+        self.batches.ended(job.sequel, End.GONE, now)
 
     def stats(self, now: float) -> QueueStats:
         ready = [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO]]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from queued.drivers import driver_for
 from queued.drivers.base import MAX_BATCH, Driver, Enqueued, NewJob
+from queued.drivers.sequel import NewBatch
 from queued.errors import DriverError, DriverUnavailable
 
 T = TypeVar("T")
@@ -73,6 +74,10 @@ class Client:
     def enqueue_all(self, queue: str, jobs: Sequence[NewJob]) -> asyncio.Task[list[Enqueued]]:
         """Send up to ``MAX_BATCH`` jobs at once; the answers say what became of each."""
         return self._start(self._enqueue(queue, jobs))
+
+    def enqueue_batch(self, queue: str, batch: NewBatch) -> asyncio.Task[bool]:
+        """Create a batch; the answer says whether it is new."""
+        return self._start(self._enqueue_batch(queue, batch))
 
     async def close(self) -> None:
         """Wait for what is being sent, and close the driver. A later use opens it again."""
@@ -150,6 +155,9 @@ class Client:
         if len(answers) != len(jobs):  # someone else's driver; callers must not wait for ever
             raise DriverError(f"{driver.name} gave {len(answers)} answers for {len(jobs)} jobs")
         return answers
+
+    async def _enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        return await (await self.driver()).enqueue_batch(queue, batch)
 
     async def _send(self, queue: str, batch: Sequence[_Waiting]) -> None:
         waiting = [each for each in batch if not each.enqueued.done()]

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from queued.drivers.base import ID_PATTERN, QUEUE_PATTERN, NewJob, Unique
+from queued.drivers.sequel import Parcel
 from queued.errors import InvalidJob
 from queued.jobs import payload
 from queued.jobs.client import batches
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
 
 Delay = float | str | timedelta
 """Seconds, ``"5m"`` or a timedelta."""
-
-
-class Parcel(NamedTuple):
-    """An encoded job and where it goes."""
-
-    queue: str
-    job: NewJob
 
 
 class Load:

@@ -13,16 +13,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
 from queued.drivers import enqueuer_for
 from queued.drivers.base import MAX_BATCH, Enqueued, Enqueuer, NewJob, QueueStats
+from queued.drivers.sequel import Batch, Parcel
 from queued.environment import find_connection, normalise
 from queued.errors import DriverError, DriverUnavailable
 from queued.jobs import tracing
+from queued.jobs.chains import ReceiptT, Work
 from queued.jobs.client import Client, Clients, unavailable
 from queued.jobs.job import Job
-from queued.jobs.parcel import Delay, Load, Parcel, checked_queue, pack, seconds_until
+from queued.jobs.parcel import Delay, Load, checked_id, checked_queue, pack, seconds_until
 from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.unique import Lasting
 
@@ -177,6 +179,17 @@ class Queue:
         driver = await self._client().driver()
         return (await driver.stats([name]))[name]
 
+    async def batch(self, batch_id: str) -> Batch | None:
+        """Return how far a batch is; None: there is none of that id, or it ended a week ago.
+
+        :raises DriverUnavailable: the back-end cannot be reached.
+        """
+        return await (await self._client().driver()).batch(checked_id(batch_id))
+
+    def client(self) -> Client:
+        """Return the running loop's way to the back-end."""
+        return self._client()
+
     async def close(self) -> None:
         """Close the running loop's connection, once what is on its way has been acknowledged."""
         client = self._clients.pop()
@@ -285,20 +298,28 @@ queue = Queue()
 _program = queue
 
 
+@overload
 async def dispatch(
     job: Job,
     *,
     queue: str | None = None,
     delay: Delay = 0,
     at: datetime | None = None,
-    id: str | None = None,  # noqa: A002 - the receipt's word
+    id: str | None = None,
     unique_key: str | None = None,
     unique_for: Lasting = None,
-) -> Receipt:
-    """Enqueue a job with the program's producer: see ``Queue.push``."""
-    return await _program.push(
-        job, queue, delay, id, at=at, unique_key=unique_key, unique_for=unique_for
-    )
+) -> Receipt: ...
+@overload
+async def dispatch(job: Work[Any, ReceiptT]) -> ReceiptT: ...
+async def dispatch(job: Job | Work[Any, Any], **options: Any) -> Any:
+    """Enqueue a job, a chain or a batch with the program's producer: see ``Queue.push``.
+
+    The jobs of a chain or a batch say by themselves where they go: see ``Link``.
+    """
+    if isinstance(job, Work):
+        job.refuse_options(*options)
+        return await job.dispatch()
+    return await _program.push(job, **options)
 
 
 def _send_blocking(enqueuer: Enqueuer, queue: str, job: NewJob) -> Receipt:

@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from queued.drivers.base import QueueStats
+from queued.drivers.sequel import Batch
+from queued.jobs.chains import ReceiptT, Work
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, pack, seconds_until
 from queued.jobs.queue import Queue, Receipt
@@ -57,7 +59,26 @@ class SyncQueue:
         sent = self._queue.send_blocking(parcel)
         return _portal().call(self._queue.send, parcel) if sent is None else sent
 
-    dispatch = push
+    @overload
+    def dispatch(
+        self,
+        job: Job,
+        queue: str | None = None,
+        delay: Delay = 0,
+        id: str | None = None,
+        *,
+        at: datetime | None = None,
+        unique_key: str | None = None,
+        unique_for: Lasting = None,
+    ) -> Receipt: ...
+    @overload
+    def dispatch(self, job: Work[Any, ReceiptT]) -> ReceiptT: ...
+    def dispatch(self, job: Job | Work[Any, Any], *where: Any, **options: Any) -> Any:
+        """Enqueue a job, a chain or a batch: see ``queued.dispatch``."""
+        if isinstance(job, Work):
+            job.refuse_options(*where, *options)
+            return _portal().call(job.send, self._queue, job.encode())
+        return self.push(job, *where, **options)
 
     def later(
         self,
@@ -95,6 +116,10 @@ class SyncQueue:
     def stats(self, queue: str = DEFAULT_QUEUE) -> QueueStats:
         """Return a queue's counts by state: see ``Queue.stats``."""
         return _portal().call(self._queue.stats, queue)
+
+    def batch(self, batch_id: str) -> Batch | None:
+        """Return how far a batch is: see ``Queue.batch``."""
+        return _portal().call(self._queue.batch, batch_id)
 
     def close(self) -> None:
         """Close this producer's connection. A later call opens it again."""

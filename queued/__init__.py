@@ -17,6 +17,8 @@ from __future__ import annotations
 
 from queued import errors
 from queued.drivers import register_driver
+from queued.drivers.sequel import Batch
+from queued.jobs.chains import BatchReceipt, ChainReceipt, Link, batch, chain
 from queued.jobs.function import job
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail, Retry
@@ -24,12 +26,18 @@ from queued.jobs.queue import Queue, Receipt, dispatch, queue
 from queued.version import __version__
 
 __all__ = [
+    "Batch",
+    "BatchReceipt",
+    "ChainReceipt",
     "Fail",
     "Job",
+    "Link",
     "Queue",
     "Receipt",
     "Retry",
     "__version__",
+    "batch",
+    "chain",
     "dispatch",
     "errors",
     "job",

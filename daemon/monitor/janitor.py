@@ -1,4 +1,4 @@
-"""The janitor: leases renewed, due jobs promoted, the jobs of dead owners settled.
+"""The janitor: leases renewed, due jobs promoted, outboxes emptied, the jobs of the dead settled.
 
 Each operation is one verb of the driver and idempotent, so a janitor that dies between two is
 finished by the next one, on this host or another. Run by the monitor, and by the standalone worker
@@ -107,6 +107,17 @@ class Janitor:
                 total += moved
         return total
 
+    async def forward(self, queues: Iterable[str]) -> int:
+        """Forward what chains and batches left in outboxes; return how many messages.
+
+        Whoever put them there does so too, at once: this is for those that died in between.
+        """
+        total = 0
+        for queue in queues:
+            with self.reach.watch("forward"):
+                total += await self.driver.forward(queue)
+        return total
+
     # what is dead
 
     async def bury(
@@ -197,6 +208,8 @@ class Janitor:
             batch = reclaims[start : start + MAX_BATCH]
             with self.reach.watch("settle"):
                 answer = await self.driver.exchange(queue, owner, [one.settlement for one in batch])
+            if answer.outbox:
+                await self.forward([queue])
             lost = set(answer.lost)  # another janitor was faster
             done = [one for one in batch if one.settlement.id not in lost]
             for one in done:
@@ -218,13 +231,14 @@ class Janitor:
     # at its own pace
 
     async def run(self, queues: Callable[[], Sequence[str]], ours: str) -> None:
-        """Promote and reap until cancelled: what a standalone worker needs beside its own lease.
+        """Promote, forward and reap until cancelled: what a standalone worker needs besides.
 
         :param queues: asked at each turn, so that a reload counts.
         """
 
         async def promote() -> None:
             await self.promote(queues())
+            await self.forward(queues())
 
         async def reap() -> None:
             await self.reap(queues(), ours)

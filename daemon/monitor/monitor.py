@@ -227,7 +227,7 @@ class Monitor:
             log.warning("backend.close_timed_out")
 
     async def _sample(self) -> None:
-        """Sample every queue, tell the master, and promote where something is scheduled."""
+        """Sample every queue, tell the master, promote and forward where there is something."""
         try:
             stats = await self._janitor.sample(self._queues)
         except DriverUnavailable:
@@ -239,6 +239,7 @@ class Monitor:
         if suspects:
             self._channel.send({"type": "suspects", "queues": suspects}, droppable=True)
         await self._janitor.promote([queue for queue, one in stats.items() if one.scheduled])
+        await self._janitor.forward([queue for queue, one in stats.items() if one.outbox])
 
     def _tell_sample(self, *, up: bool) -> None:
         sample = self._collector.sample

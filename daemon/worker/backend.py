@@ -61,6 +61,11 @@ class Backend:
         with self._reach.watch("held"):
             return await self.driver.held(self._queue, self._owner)
 
+    async def forward(self) -> None:
+        """Move what is in the queue's outbox to the queues it is for."""
+        with self._reach.watch("forward"):
+            await self.driver.forward(self._queue)
+
     async def claim_hook(self, visible_after: float) -> FailedJob | None:
         with self._reach.watch("claim_hooks"):
             claimed = await self.driver.claim_hooks(self._queue, 1, visible_after)

@@ -28,6 +28,7 @@ from queued.daemon.worker import tracing
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import Answer, Exchanger, retry_pauses
 from queued.daemon.worker.executor import Executor
+from queued.daemon.worker.forwarder import Forwarder
 from queued.daemon.worker.ghosts import LOOK_EVERY, Ghosts
 from queued.daemon.worker.hooks import Hooks
 from queued.daemon.worker.lifecycle import Lifecycle, Phase
@@ -96,6 +97,7 @@ class Worker:
         self._slow = SlowRuns(self._executor.running, spec.slow_after) if spec.slow_after else None
         self._hooks = Hooks(self._backend, self._threads, self._hook_ended, spans=spans)
         self._sleeper = Sleeper()
+        self._forwarder = Forwarder(self._backend, self._sleeper.wake)
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)
         self._listener = Listener(self._exchanger, self._sleep, self._sleeper.wake)
         self._hook_has_ended = False
@@ -144,6 +146,7 @@ class Worker:
 
     async def _close(self) -> None:
         self._hooks.cancel()
+        self._forwarder.cancel()
         self._listener.stop()
         self._threads.close()
         for task in self._chores:
@@ -188,6 +191,8 @@ class Worker:
         if self._executor.running or self._exchanger.outbox or self._exchanger.unanswered:
             return False
         if self.life.phase is Phase.LEAVING:
+            if self._forwarder.active:
+                return False
             return self._hooks.active == 0 or self._hooks.stuck > 0
         return self.life.phase is Phase.HANDING_BACK
 
@@ -199,6 +204,8 @@ class Worker:
         if answer is None:
             return
         self._store(answer)
+        if answer.exchange.outbox:
+            self._forwarder.go()
         self._take(answer.exchange, answer.lane)
         if answer.exchange.hooks_due and self._wanted()[0] > self._listener.pending:
             self._hooks.claim()

@@ -16,6 +16,11 @@ What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``)
     hooks         zset    id → ms when its ``failed()`` is due
     counters      hash    enqueued → how many ever were
     wake          list    a token, for the next idle worker
+    sequels       hash    id → what follows when the job ends (see drivers/sequel.py)
+    outbox        stream  what is to be forwarded to other queues: to, and a job or a member's end
+    received      hash    queue → id of the last message that came from its outbox
+    batch:<id>    hash    a batch's counts, and the callbacks that it has not sent yet
+    members:<id>  hash    id → how a member ended (empty: it has not); gone when all are done
 
 An id is stored as the 16 bytes of its UUID, or as text when it is none (see ``codec.pack_id``).
 The names of all queues are the set ``queued:queues``.

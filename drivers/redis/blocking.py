@@ -23,6 +23,8 @@ from queued.drivers.redis.scripts import scripts
 from queued.drivers.redis.versions import check_version
 from queued.errors import DriverUnavailable
 
+_VERBS = ("enqueue", "post")
+
 
 class BlockingRedis:
     """``Enqueuer`` of drivers/base.py for Redis and Valkey.
@@ -62,8 +64,8 @@ class BlockingRedis:
         try:
             replies = line.ask(commands)
             if any(isinstance(reply, NoScriptError) for reply in replies):  # it has not run
-                load: Command = ("SCRIPT", "LOAD", scripts()["enqueue"].text)
-                replies = line.ask([load, *commands])
+                loads = [("SCRIPT", "LOAD", scripts()[verb].text) for verb in _VERBS]
+                replies = line.ask([*loads, *commands])
         except BaseException as error:  # replies may still be under way
             line.close()
             if isinstance(error, RedisError | OSError):

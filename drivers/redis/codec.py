@@ -17,6 +17,7 @@ from queued.drivers.base import (
     Reservation,
     State,
 )
+from queued.drivers.sequel import Batch
 
 _UUID_SIZE = 16
 _UUID_LENGTH = 36
@@ -124,7 +125,7 @@ def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
 
 def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
     """Return what ``find.lua`` answers."""
-    name, record, meta, key, *rest = values
+    name, record, meta, key, sequel, *rest = values
     state = State(name.decode())
     payload, enqueued_at, ready_at = record_of(record)
     counts, history = counts_of(meta)
@@ -150,11 +151,28 @@ def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
         counts=counts,
         history=history,
         unique=key[1:].decode() if key else None,
+        sequel=sequel or b"",
         **where,
     )
 
 
 def stats_of(values: Sequence[Any]) -> QueueStats:
     """Return what ``stats.lua`` answers."""
-    *counts, oldest_ready, oldest_reserved = values
-    return QueueStats(*(*counts, oldest_ready / 1000, oldest_reserved / 1000))
+    *counts, oldest_ready, oldest_reserved, outbox = values
+    return QueueStats(*(*counts, oldest_ready / 1000, oldest_reserved / 1000, outbox))
+
+
+def batch_of(batch_id: str, queue: str, values: Sequence[Any]) -> Batch:
+    """Return what ``batch.lua`` answers."""
+    total, done, failed, gone, created, finished, *failed_ids = values
+    return Batch(
+        id=batch_id,
+        queue=queue,
+        total=int(total),
+        done=int(done),
+        failed=int(failed),
+        cancelled=int(gone),
+        created_at=int(created) / 1000,
+        finished_at=int(finished) / 1000 if finished is not None else None,
+        failed_ids=tuple(sorted(map(unpack_id, failed_ids))),
+    )

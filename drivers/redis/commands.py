@@ -9,6 +9,7 @@ from typing import TypeVar
 from queued.drivers.base import MAX_BATCH, Ack, Fail, NewJob, Release, Retry, Settlement
 from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id
 from queued.drivers.redis.scripts import scripts
+from queued.drivers.sequel import NewBatch, Parcel, Sequel
 
 Value = str | bytes | int
 Command = tuple[Value, ...]
@@ -33,7 +34,10 @@ class Commands:
 
     def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Command]:
         """Return the calls that enqueue; the last one answers."""
-        ids, payloads, delays, uniques = zip(*jobs, strict=True)
+        ids, payloads, delays, uniques, sequels = zip(*jobs, strict=True)
+        if any(sequels):
+            parcels = (Parcel(queue, job).packed() for job in jobs)
+            return [self.name(queue), self.verb("post", queue, *parcels)]
         values = (len(jobs), *map(pack_id, ids), *payloads)
         unique = any(uniques)
         if unique or any(delays):
@@ -41,9 +45,25 @@ class Commands:
         if unique:
             values += tuple(one.name if one else "" for one in uniques)
             values += tuple(milliseconds(one.seconds or 0) if one else 0 for one in uniques)
-        # The name of the queue is under no hash tag, so that the script cannot store it.
-        name: Command = ("SADD", self.key("queues"), queue)
-        return [name, self.verb("enqueue", queue, *values)]
+        return [self.name(queue), self.verb("enqueue", queue, *values)]
+
+    def enqueue_batch(self, queue: str, batch: NewBatch) -> list[Command]:
+        """Return the calls that create a batch; the last one answers."""
+        callbacks = (batch.then, batch.catch, batch.finally_)
+        values: list[Value] = [batch.id]
+        values += [parcel.packed() if parcel else b"" for parcel in callbacks]
+        for parcel in batch.members:
+            member = Sequel.of(parcel.job.sequel).member
+            assert member is not None
+            values += (member.id, parcel.packed())
+        return [self.name(queue), self.verb("enqueue_batch", queue, *values)]
+
+    def name(self, queue: str) -> Command:
+        """Return the call that notes the name of a queue.
+
+        It is under no hash tag, so that the scripts cannot store it.
+        """
+        return ("SADD", self.key("queues"), queue)
 
     def settle(self, queue: str, owner: str, settlements: Sequence[Settlement]) -> list[Command]:
         """Return the calls that settle: one script for each kind, and each 1,000 of acks."""

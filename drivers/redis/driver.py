@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -24,6 +25,7 @@ from queued.drivers.base import (
 )
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.drivers.redis.codec import (
+    batch_of,
     failed_job,
     fences,
     job_info,
@@ -36,9 +38,11 @@ from queued.drivers.redis.codec import (
 )
 from queued.drivers.redis.commands import Command, Commands, Value, batches
 from queued.drivers.redis.link import Address, Link
+from queued.drivers.redis.outbox import Outbox
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
 from queued.drivers.redis.versions import check_version
+from queued.drivers.sequel import MAX_FAILED_IDS, Batch, NewBatch
 from queued.errors import DriverUnavailable, OwnerLost
 
 _SHORTEST_WAIT = 0.01  # BLPOP takes 0 for no bound at all
@@ -64,6 +68,7 @@ class RedisDriver:
         self._commands = Commands(address.prefix)
         self._main = Link(address)
         self._waiter = Link(address)
+        self._outbox = Outbox(self._commands, self._run)
 
     async def open(self) -> None:
         self._main.reopen()
@@ -90,6 +95,15 @@ class RedisDriver:
         except DriverUnavailable as error:
             raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
         return newly_enqueued(len(jobs), refused)
+
+    async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        try:
+            *_, created = await self._run(self._commands.enqueue_batch(queue, batch))
+        except DriverUnavailable as error:
+            ids = [parcel.job.id for parcel in batch.members]
+            raise DriverUnavailable(str(error), ids) from error
+        await self._forward_now(queue)
+        return bool(created)
 
     # workers
 
@@ -159,6 +173,14 @@ class RedisDriver:
         count: int = await self._call("promote", queue, min(limit, MAX_BATCH))
         return count
 
+    async def forward(self, queue: str) -> int:
+        return await self._outbox.forward(queue)
+
+    async def _forward_now(self, queue: str) -> None:
+        """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""
+        with contextlib.suppress(DriverUnavailable):
+            await self._outbox.forward(queue)
+
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         answer = await self._call("claim_hooks", queue, limit, milliseconds(visible_after))
         return [failed_job(queue, values) for values in answer]
@@ -185,12 +207,22 @@ class RedisDriver:
                 return job_info(job_id, name, values)
         return None
 
+    async def batch(self, batch_id: str, queue: str | None = None) -> Batch | None:
+        queues = [queue] if queue is not None else await self.queues()
+        values = (batch_id, MAX_FAILED_IDS)
+        replies = await self._run([self._commands.verb("batch", name, *values) for name in queues])
+        for name, reply in zip(queues, replies, strict=True):
+            if reply:
+                return batch_of(batch_id, name, reply)
+        return None
+
     async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
         place: int | None = await self._call("ahead", queue, pack_id(job_id), limit)
         return place
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
         found = await self._call("cancel", queue, pack_id(job_id))
+        await self._forward_now(queue)
         return State(found.decode()) if found else None
 
     async def purge(self, queue: str) -> int:
@@ -201,6 +233,7 @@ class RedisDriver:
             if not step:
                 break
             purged += step
+        await self._forward_now(queue)
         return purged
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
@@ -211,7 +244,9 @@ class RedisDriver:
         return await self._for_ids("requeue", queue, job_ids)
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
-        return await self._for_ids("forget", queue, job_ids)
+        forgotten = await self._for_ids("forget", queue, job_ids)
+        await self._forward_now(queue)
+        return forgotten
 
     async def _for_ids(self, verb: str, queue: str, job_ids: Sequence[str]) -> list[bool]:
         ids = batches([pack_id(job_id) for job_id in job_ids])
@@ -258,6 +293,7 @@ def _exchange(queue: str, owner: str, reserved: Any, lost: list[str]) -> Exchang
     """
     if reserved == b"retired":
         raise OwnerLost(f"{owner} was retired from queue {queue}: it may not reserve any more")
-    due, hooks, suspects, *jobs = reserved
+    due, hooks, suspects, outbox, *jobs = reserved
     next_due = due / 1000 if due >= 0 else None
-    return Exchange(list(reservations(jobs)), lost, next_due, hooks > 0, suspects == 1)
+    found = list(reservations(jobs))
+    return Exchange(found, lost, next_due, hooks > 0, suspects == 1, outbox > 0)

@@ -1,7 +1,8 @@
 """The Lua scripts: one for each verb, in ``lua/``, with their shared parts in ``lua/_*.lua``.
 
-A line ``-- include _clock`` stands for the text of ``_clock.lua``. The line ``-- KEYS …`` of a
-script names its keys, in order, and is read from here too, so that the two cannot disagree.
+A line ``-- include _clock`` stands for the text of ``_clock.lua``, which may include others. The
+line ``-- KEYS …`` of a script names its keys, in order, and is read from here too, so that the two
+cannot disagree.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include (\w+)$", re.MULTILINE)
 _KEYS = re.compile(r"^-- KEYS (.+)$", re.MULTILINE)
 
 
@@ -39,7 +40,8 @@ def scripts() -> dict[str, Script]:
 def _script(text: str, parts: dict[str, str]) -> Script:
     keys = _KEYS.search(text)
     assert keys, "every script names its keys"
-    text = _INCLUDE.sub(lambda line: parts[line[1]].rstrip(), text)
+    while _INCLUDE.search(text):
+        text = _INCLUDE.sub(lambda line: parts[line[1]].rstrip(), text)
     # SHA-1 is how the server names scripts; it protects nothing.
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return Script(text, sha, tuple(keys[1].split()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,17 @@ from queued.drivers.base import (
     Settlement,
     State,
 )
-from queued.drivers.sql import enqueue, exchange, failures, operators, owners, promote
+from queued.drivers.sequel import Batch, NewBatch
+from queued.drivers.sql import (
+    batches,
+    enqueue,
+    exchange,
+    failures,
+    operators,
+    outbox,
+    owners,
+    promote,
+)
 from queued.drivers.sql.database import Database
 from queued.drivers.sql.sqlite import SqliteDatabase
 from queued.errors import ConfigError, DriverUnavailable, OwnerLost
@@ -59,6 +70,15 @@ class SqlDriver:
             return await self._database.write(enqueue.enqueue, queue, jobs)
         except DriverUnavailable as error:
             raise DriverUnavailable(str(error), [job.id for job in jobs]) from error
+
+    async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        try:
+            created = await self._database.write(batches.create, queue, batch)
+        except DriverUnavailable as error:
+            ids = [parcel.job.id for parcel in batch.members]
+            raise DriverUnavailable(str(error), ids) from error
+        await self._forward_now(queue)
+        return created
 
     # workers
     async def exchange(
@@ -110,6 +130,23 @@ class SqlDriver:
     async def promote(self, queue: str, limit: int = MAX_BATCH) -> int:
         return await self._database.write(promote.promote_due, queue, limit)
 
+    async def forward(self, queue: str) -> int:
+        moved, sources = 0, [queue]
+        while sources:
+            source = sources.pop()
+            for target in await self._database.read(outbox.targets, source):
+                count = MAX_BATCH
+                while count == MAX_BATCH:
+                    count = await self._database.write(outbox.deliver, target, source, MAX_BATCH)
+                    moved += count
+                sources.append(target)
+        return moved
+
+    async def _forward_now(self, queue: str) -> None:
+        """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""
+        with contextlib.suppress(DriverUnavailable):
+            await self.forward(queue)
+
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         return await self._database.write(failures.claim_hooks, queue, limit, visible_after)
@@ -127,11 +164,16 @@ class SqlDriver:
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         return await self._database.read(operators.find, job_id, queue)
 
+    async def batch(self, batch_id: str, queue: str | None = None) -> Batch | None:
+        return await self._database.read(batches.find, batch_id, queue)
+
     async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
         return await self._database.read(operators.ahead, queue, job_id, limit)
 
     async def cancel(self, queue: str, job_id: str) -> State | None:
-        return await self._database.write(operators.cancel, queue, job_id)
+        found = await self._database.write(operators.cancel, queue, job_id)
+        await self._forward_now(queue)
+        return found
 
     async def purge(self, queue: str) -> int:
         """Purge in batches, so that others come to write in between; what comes later may stay."""
@@ -141,7 +183,9 @@ class SqlDriver:
             count = await self._database.write(operators.purge, queue, MAX_BATCH)
             purged += count
             if count < MAX_BATCH or purged >= waiting:
-                return purged
+                break
+        await self._forward_now(queue)
+        return purged
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         return await self._database.read(failures.list_failed, queue, limit, offset)
@@ -150,7 +194,9 @@ class SqlDriver:
         return await self._database.write(failures.requeue, queue, job_ids)
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
-        return await self._database.write(failures.forget, queue, job_ids)
+        forgotten = await self._database.write(failures.forget, queue, job_ids)
+        await self._forward_now(queue)
+        return forgotten
 
 
 def _database(url: str) -> Database:

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Float, Integer, String, insert, literal_colum
 
 from queued.drivers.base import Counts, Enqueued, Lane, NewJob, State
 from queued.drivers.sql.ledger import Ledger
-from queued.drivers.sql.schema import STATE_CODES, jobs, lane_code, payloads
+from queued.drivers.sql.schema import STATE_CODES, jobs, lane_code, payloads, sequels
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import among, cut, given, packed, parameter, sliced
 from queued.drivers.sql.unique import Locks, note_keys
@@ -52,10 +52,25 @@ INSERT_PAYLOADS = Statement(
         select(_its_seq, cut(_payload)).select_from(_payload),
     )
 )
+INSERT_SEQUELS = Statement(
+    insert(sequels).from_select(
+        ["seq", "queue", "sequel"],
+        select(_its_seq, parameter("queue", String), cut(_payload)).select_from(_payload),
+    )
+)
 
 
 def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[Enqueued]:
     ledger = Ledger.read(session, queue) or Ledger(queue)
+    answer = put(session, ledger, new)
+    if answer:
+        ledger.write(session)
+    return answer
+
+
+def put(session: Session, ledger: Ledger, new: Sequence[NewJob]) -> list[Enqueued]:
+    """Enqueue within a verb that has read the queue's ledger and will write it."""
+    queue = ledger.queue
     ids = list(dict.fromkeys(job.id for job in new))
     existing = {job_id for (job_id,) in session.packed(EXISTING, queue=queue, ids=ids)}
     names = [job.unique.name for job in new if job.unique]
@@ -81,8 +96,6 @@ def enqueue(session: Session, queue: str, new: Sequence[NewJob]) -> list[Enqueue
     if locks:
         locks.write()
         note_keys(session, ledger, absent)
-    if absent or locks:
-        ledger.write(session)
     return answer
 
 
@@ -99,6 +112,10 @@ def _insert(session: Session, ledger: Ledger, absent: Sequence[NewJob]) -> None:
     session.run(INSERT_JOBS, queue=queue, now=now, rows=rows)
     for payloads_ in sliced(([job.id], job.payload) for job in absent):
         session.run(INSERT_PAYLOADS, queue=queue, **payloads_)
+    followed = [([job.id], job.sequel) for job in absent if job.sequel]
+    for sequels_ in sliced(followed):
+        session.run(INSERT_SEQUELS, queue=queue, **sequels_)
+    ledger.sequels = ledger.sequels or bool(followed)
     waiting = [delay for delay in delays if delay]
     if waiting:
         ledger.schedule(len(waiting), now + min(waiting))

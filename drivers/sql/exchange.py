@@ -20,6 +20,7 @@ from queued.drivers.sql.schema import (
     in_state,
     jobs,
     next_due,
+    outbox,
     state_code,
 )
 from queued.drivers.sql.session import Session, Statement
@@ -67,7 +68,8 @@ def _ready(lane: Lane) -> ColumnElement[bool]:
     return select(jobs.c.seq).where(_here, in_lane(lane), in_state(State.READY)).exists()
 
 
-SIGNS = Statement(select(_next_due, _hooks_due.exists(), _ready(Lane.SOLO)))
+_to_forward = select(outbox.c.seq).where(outbox.c.source == parameter("queue"))
+SIGNS = Statement(select(_next_due, _hooks_due.exists(), _ready(Lane.SOLO), _to_forward.exists()))
 WORK = Statement(select(_ready(Lane.NORMAL), _next_due))
 
 
@@ -140,13 +142,14 @@ def _answer(
     batch: list[Any] = []
     if above is not None:
         batch = session.rows(BATCH, queue=queue, owner=owner, fence=above)
-    due, hooks, suspects = session.row(SIGNS, queue=queue, now=session.now)
+    due, hooks, suspects, outbox_ = session.row(SIGNS, queue=queue, now=session.now)
     return Exchange(
         [reservation(row) for row in batch],
         lost,
         None if due is None else max(due - session.now, 0.0),
         hooks_due=bool(hooks),
         suspects=bool(suspects),
+        outbox=bool(outbox_),
     )
 
 

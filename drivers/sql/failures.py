@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Float, Integer, delete, literal_column, null, select, update
 
 from queued.drivers.base import Counts, FailedJob, Lane, State
+from queued.drivers.sequel import End
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import failure, select_failures
 from queued.drivers.sql.schema import failed, in_state, jobs, lane_code, state_code
@@ -113,7 +114,7 @@ def forget(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
     if found and ledger is not None:
         seqs = list(found.values())
         session.run(DELETE_RECORDS, seqs=seqs)
-        remove(session, ledger, seqs)
+        remove(session, ledger, seqs, End.GONE)
         ledger.failed -= len(seqs)
         ledger.write(session)
     return [job_id in found for job_id in ids]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import String, insert, select, update
 
-from queued.drivers.sql.schema import next_due, queues
+from queued.drivers.sql.schema import next_due, queues, sequels
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import parameter
 
@@ -25,9 +25,11 @@ NEWS_BELOW = 16
 """Where so many jobs were ready, whoever is idle has been told, and is on its way."""
 
 READ = Statement(
-    select(*(queues.c[field] for field in _FIELDS), next_due(parameter("queue", String))).where(
-        queues.c.queue == parameter("queue")
-    )
+    select(
+        *(queues.c[field] for field in _FIELDS),
+        next_due(parameter("queue", String)),
+        select(sequels.c.seq).where(sequels.c.queue == parameter("queue")).exists(),
+    ).where(queues.c.queue == parameter("queue"))
 )
 CREATE = Statement(
     insert(queues).values(queue=parameter("queue"), **{f: parameter(f) for f in _FIELDS})
@@ -56,6 +58,8 @@ class Ledger:
     refused_total: int = 0
     next_due: float | None = None
     """When the earliest scheduled job is due: as read, or sooner by what was scheduled since."""
+    sequels: bool = False
+    """Whether any of its jobs has a sequel."""
     _stored: tuple[int, ...] = ()
     _sooner: bool = False
 
@@ -66,7 +70,7 @@ class Ledger:
         if row is None:
             return None
         ledger = cls(queue, *row)
-        ledger._stored = row[:-1]
+        ledger._stored = row[: len(_FIELDS)]
         return ledger
 
     def write(self, session: Session) -> None:

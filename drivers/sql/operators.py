@@ -18,9 +18,10 @@ from sqlalchemy import (
 )
 
 from queued.drivers.base import JobInfo, Lane, QueueStats, State
+from queued.drivers.sequel import End
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import info, select_infos
-from queued.drivers.sql.schema import STATES, failed, in_lane, in_state, jobs, queues
+from queued.drivers.sql.schema import STATES, failed, in_lane, in_state, jobs, outbox, queues
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import Packed, among, parameter
 from queued.drivers.sql.settle import remove
@@ -46,6 +47,7 @@ _oldest_reserved = _jobs_of(queues.c.queue, State.RESERVED, func.min(jobs.c.rese
 _failed_lately = select(func.count()).where(
     failed.c.queue == queues.c.queue, failed.c.failed_at > parameter("hour_ago", Float)
 )
+_outbox = select(func.count()).where(outbox.c.source == queues.c.queue)
 
 NO_WRITE = Statement(
     update(queues).where(queues.c.queue == parameter("queue")).values(fence=queues.c.fence)
@@ -65,6 +67,7 @@ STATS = Statement(
         _head(Lane.NORMAL),
         _head(Lane.SOLO),
         _oldest_reserved.scalar_subquery(),
+        _outbox.scalar_subquery(),
     ).where(among(queues.c.queue, "names"))
 )
 _named = jobs.c.id == parameter("id", String)
@@ -114,7 +117,7 @@ def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:
 
 def _sample(row: Sequence[Any], now: float) -> QueueStats:
     ready, scheduled, reserved, failed_, suspects, enqueued, lately, *others = row
-    refused, normal, solo, held = others
+    refused, normal, solo, held, sent = others
     oldest_ready = min((at for at in (normal, solo) if at is not None), default=now)
     return QueueStats(
         ready=ready,
@@ -127,6 +130,7 @@ def _sample(row: Sequence[Any], now: float) -> QueueStats:
         refused_total=refused,
         oldest_ready_age_seconds=max(now - oldest_ready, 0.0),
         oldest_reserved_age_seconds=0.0 if held is None else max(now - held, 0.0),
+        outbox=sent,
     )
 
 
@@ -159,7 +163,7 @@ def cancel(session: Session, queue: str, job_id: str) -> State | None:
         ledger.scheduled -= 1
     else:
         return state
-    remove(session, ledger, [seq])
+    remove(session, ledger, [seq], End.GONE)
     ledger.write(session)
     return state
 
@@ -176,9 +180,9 @@ def purge(session: Session, queue: str, limit: int) -> int:
     left = limit - len(ready)
     scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=left)]
     seqs = ready + scheduled
-    remove(session, ledger, seqs)
     none_left = len(seqs) < limit
     ledger.ready = 0 if none_left else ledger.ready - len(ready)
     ledger.scheduled = 0 if none_left else ledger.scheduled - len(scheduled)
+    remove(session, ledger, seqs, End.GONE)  # what follows them is counted from here
     ledger.write(session)
     return len(seqs)

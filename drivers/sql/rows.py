@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from queued.drivers.base import Counts, FailedJob, JobInfo, Reservation, State
-from queued.drivers.sql.schema import STATES, failed, jobs, keys, payloads
+from queued.drivers.sql.schema import STATES, failed, jobs, keys, payloads, sequels
 
 COUNTS = tuple(jobs.c[name] for name in Counts._fields)
 
@@ -42,10 +42,15 @@ select_failures: Select[Any] = (
 )
 
 select_infos: Select[Any] = (
-    select(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at, keys.c.name, *_failure)
+    select(
+        *(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at),
+        *(keys.c.name, sequels.c.sequel),
+        *_failure,
+    )
     .join_from(jobs, payloads, payloads.c.seq == jobs.c.seq)
     .outerjoin(keys, keys.c.seq == jobs.c.seq)
     .outerjoin(failed, failed.c.seq == jobs.c.seq)
+    .outerjoin(sequels, sequels.c.seq == jobs.c.seq)
 )
 
 
@@ -79,7 +84,7 @@ def failure(row: Sequence[Any]) -> FailedJob:
 
 
 def info(row: Sequence[Any]) -> JobInfo:
-    code, ready_at, owner, reserved_at, unique, *rest = row
+    code, ready_at, owner, reserved_at, unique, sequel, *rest = row
     state = STATES[code]
     job_id, queue, payload, _, _, enqueued_at, history, _, *counts = rest
     return JobInfo(
@@ -96,4 +101,5 @@ def info(row: Sequence[Any]) -> JobInfo:
         reserved_at=reserved_at,
         failed=failure(rest) if state is State.FAILED else None,
         unique=unique,
+        sequel=sequel or b"",
     )

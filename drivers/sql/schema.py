@@ -7,6 +7,10 @@
     queued_locks     what is held so that no second job of its name is enqueued, by which job
     queued_keys      which name a job holds, or held until it failed; most jobs have none
     queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
+    queued_sequels   what follows when a job ends, for the jobs that have a sequel
+    queued_outbox    what is to be forwarded to another queue
+    queued_batches   how far a batch is, and the callbacks that it has not sent yet
+    queued_members   which members of a batch have ended, and how
 
 Payloads stand apart because a job's row is rewritten at every move. The counts stand in the queue's
 row, changed in the transaction that moves the jobs, because to count a million entries takes tens
@@ -39,12 +43,15 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from queued.drivers.base import Lane, State
+from queued.drivers.sequel import End
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 STATE_CODES = {State.READY: 0, State.SCHEDULED: 1, State.RESERVED: 2, State.FAILED: 3}
 STATES = {code: state for state, code in STATE_CODES.items()}
 LANE_CODES = {Lane.NORMAL: 0, Lane.SOLO: 1}
+END_CODES = {End.DONE: 0, End.FAILED: 1, End.GONE: 2}
+ENDS = {code: end for end, code in END_CODES.items()}
 
 
 def state_code(state: State) -> ColumnElement[int]:
@@ -145,6 +152,49 @@ queues = Table(
 ADDED = {2: [queues.c.keyed, queues.c.refused_total]}
 """The columns that a version of the schema added to tables of the one before."""
 
+sequels = Table(
+    "queued_sequels",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("queue", String, nullable=False, index=True),
+    Column("sequel", LargeBinary, nullable=False),  # see drivers/sequel.py
+)
+
+outbox = Table(
+    "queued_outbox",
+    metadata,
+    Column("seq", BigInteger, primary_key=True),
+    Column("source", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("kind", String, nullable=False),  # job: a parcel; end: of a batch's member
+    Column("message", LargeBinary, nullable=False),
+)
+
+batches = Table(
+    "queued_batches",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("batch", String, primary_key=True),
+    Column("total", Integer, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("gone", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("finished_at", Float),
+    Column("then_job", LargeBinary),  # a parcel, until it is sent; as the next two
+    Column("catch_job", LargeBinary),
+    Column("finally_job", LargeBinary),
+)
+
+members = Table(
+    "queued_members",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("batch", String, primary_key=True),
+    Column("member", String, primary_key=True),
+    Column("ended", SmallInteger),  # how; NULL: it has not
+)
+
 
 def _partial(name: str, *columns: Column[object], where: ColumnElement[bool]) -> None:
     Index(name, *columns, info={"where": where})
@@ -180,6 +230,7 @@ _partial(
     where=in_state(State.RESERVED),
 )
 Index("queued_failed_at", failed.c.queue, failed.c.failed_at)
+Index("queued_outbox_way", outbox.c.source, outbox.c.target, outbox.c.seq)
 _partial(
     "queued_failed_hooks", failed.c.queue, failed.c.hook_at, where=failed.c.hook_at.is_not(None)
 )
@@ -199,7 +250,7 @@ def creation(dialect: Dialect) -> Iterator[str]:
 def upgrade(dialect: Dialect, version: int) -> Iterator[str]:
     """Yield the statements that turn tables of an earlier version into today's."""
     for newer in range(version + 1, SCHEMA_VERSION + 1):
-        for column in ADDED[newer]:
+        for column in ADDED.get(newer, ()):
             described = CreateColumn(column).compile(dialect=dialect)
             yield f"ALTER TABLE {column.table.name} ADD COLUMN {described}"
     yield from creation(dialect)

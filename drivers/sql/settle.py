@@ -29,9 +29,11 @@ from queued.drivers.base import (
     Settlement,
     State,
 )
+from queued.drivers.sequel import End
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import COUNTS
 from queued.drivers.sql.schema import LANE_CODES, STATE_CODES, failed, jobs, payloads
+from queued.drivers.sql.sequels import follow
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import (
     Appended,
@@ -157,7 +159,7 @@ class _Moves:
 
     def write(self, session: Session) -> None:
         if self.acked:
-            remove(session, self.ledger, self.acked)
+            remove(session, self.ledger, self.acked, End.DONE)
         let_go(session, self.ledger, self.failed)
         if self.moved:
             session.run(MOVE, rows=self.moved)
@@ -165,10 +167,13 @@ class _Moves:
             session.run(APPEND_NOTES, **notes)
         for records in sliced(self.records):
             session.run(INSERT_RECORDS, queue=self.ledger.queue, now=self.now, **records)
+        if self.failed:
+            follow(session, self.ledger, self.failed, End.FAILED)
 
 
-def remove(session: Session, ledger: Ledger, seqs: list[int]) -> None:
-    """Remove jobs, their payloads and what they hold."""
+def remove(session: Session, ledger: Ledger, seqs: list[int], end: End) -> None:
+    """Remove jobs, their payloads and what they hold, and carry out their sequels."""
     leave(session, ledger, seqs)
     session.run(DELETE_JOBS, seqs=seqs)
     session.run(DELETE_PAYLOADS, seqs=seqs)
+    follow(session, ledger, seqs, end)

@@ -14,6 +14,7 @@ from typing import Any
 from queued.drivers import register_driver
 from queued.drivers.base import Enqueued, NewJob
 from queued.drivers.memory import MemoryDriver
+from queued.drivers.sequel import NewBatch, Parcel, links
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, queue
 from queued.jobs.testing.dispatched import Dispatched, Wanted, listed
@@ -35,11 +36,19 @@ class FakeDriver(MemoryDriver):
 
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         answers = await super().enqueue(queue, jobs)
-        self._fake.all += [
-            Dispatched(queue, job, enqueued is True)
-            for job, enqueued in zip(jobs, answers, strict=True)
-        ]
+        for job, enqueued in zip(jobs, answers, strict=True):
+            self._note(Parcel(queue, job), enqueued=enqueued is True)
         return answers
+
+    async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
+        enqueued = await super().enqueue_batch(queue, batch)
+        for parcel in batch.members:
+            self._note(parcel, enqueued=enqueued)
+        return enqueued
+
+    def _note(self, parcel: Parcel, *, enqueued: bool) -> None:
+        """Take note of a job, and of those that follow it in its chain."""
+        self._fake.all += [Dispatched(*one, enqueued) for one in links(parcel)]
 
 
 class FakeQueue:

@@ -38,6 +38,7 @@ class Commands(click.Group):
         "job": ("jobs", "Show all that is known of a job."),
         "cancel": ("jobs", "Remove a job that waits."),
         "purge": ("jobs", "Remove every job that waits in a queue."),
+        "batch": ("sequels", "Show how far a batch is."),
         "failed": ("failed", "List, show, retry and forget failed jobs."),
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),
         "grafana": ("grafana", "Print the Grafana dashboard, or the alert rules."),

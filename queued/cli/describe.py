@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from queued.cli.output import console, moment, print_fields, print_table
+from queued.cli.sequels import sequel_fields, sequel_json
 from queued.drivers.base import Counts, FailedJob, JobInfo
 from queued.jobs.payload import body_text, job_name
 from queued.jobs.text import one_line, safe_lines
@@ -54,6 +55,7 @@ def as_json(info: JobInfo) -> dict[str, Any]:
         "unique_key": key_of(info.unique) if info.unique else None,
         "counts": counts_of(info.counts),
         "history": history_of(info.history),
+        **sequel_json(info.sequel),
         "failed": failed and failure_json(failed),
     }
 
@@ -93,6 +95,7 @@ def print_job(info: JobInfo) -> None:
             ("owner", info.owner),
             ("unique", key_of(info.unique) if info.unique else None),
             ("runs", _counts_text(info.counts)),
+            *sequel_fields(info.sequel),
             ("failed", moment(info.failed.failed_at) if info.failed else None),
         ]
     )

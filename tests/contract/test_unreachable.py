@@ -11,6 +11,7 @@ from queued.drivers import driver_for
 from queued.drivers.base import Driver, NewJob
 from queued.errors import DriverUnavailable
 from tests.contract.backends import unavailable
+from tests.contract.chains import batch_of
 from tests.contract.postgresql import Postgresql, program, running_postgresql
 from tests.contract.servers import Server, redis_program, running, start_redis, start_valkey
 from tests.contract.steps import ME, Q, drain, push, until
@@ -26,6 +27,9 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "retire": lambda driver: driver.retire(Q, "other"),
     "owners": lambda driver: driver.owners(Q),
     "promote": lambda driver: driver.promote(Q),
+    "enqueue_batch": lambda driver: driver.enqueue_batch(Q, batch_of((Q, "x"))),
+    "forward": lambda driver: driver.forward(Q),
+    "batch": lambda driver: driver.batch("batch-1", Q),
     "claim_hooks": lambda driver: driver.claim_hooks(Q, 5, 60),
     "finish_hook": lambda driver: driver.finish_hook(Q, "x"),
     "queues": lambda driver: driver.queues(),

@@ -49,6 +49,7 @@ async def test_python_runs(python: list[str], monkeypatch, request) -> None:
     monkeypatch.setenv("QUEUE_CONNECTION", f"memory://{name}")
     producer = Queue()
     monkeypatch.setattr("queued.queue", producer)
+    monkeypatch.setattr("queued.jobs.queue.queue", producer)
     monkeypatch.setattr("queued.dispatch", producer.push)
     namespace = {"__name__": name}
     for snippet in python:

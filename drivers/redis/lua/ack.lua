@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
--- ack: reserved → done: nothing of the job is kept
--- KEYS jobs meta held failed keys unique:
+-- ack: reserved → done: nothing of the job is kept, and what follows it is sent
+-- KEYS jobs meta held failed keys sequels unique:
 -- ARGV n ids, then their n fences (8 bytes)
 -- returns the ids that were lost
-local jobs, meta, held, failed, keys, unique = unpack(KEYS)
+local jobs, meta, held, failed, keys, sequels, unique = unpack(KEYS)
 -- include _unique
 
 local n = #ARGV / 2
@@ -26,6 +26,12 @@ if #done > 0 then
   redis.call('HDEL', jobs, unpack(done))
   if redis.call('EXISTS', meta) == 1 then -- mostly no job ran abnormally
     redis.call('HDEL', meta, unpack(done))
+  end
+  if redis.call('EXISTS', sequels) == 1 then -- mostly nothing follows
+    -- include _follow
+    for _, id in ipairs(done) do
+      ended(id, 'done')
+    end
   end
 end
 return lost

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- cancel: ready, scheduled → –
--- KEYS jobs meta ready solo scheduled failed keys unique:
+-- KEYS jobs meta ready solo scheduled failed keys sequels unique:
 -- ARGV id
 -- returns the state in which it was found (one that is reserved or failed stays); nothing: no such id
-local jobs, meta, ready, solo, scheduled, failed, keys, unique = unpack(KEYS)
+local jobs, meta, ready, solo, scheduled, failed, keys, sequels, unique = unpack(KEYS)
 local id = ARGV[1]
 -- include _lane
 -- include _unique
@@ -12,6 +12,10 @@ local function remove()
   leave({ id })
   redis.call('HDEL', jobs, id)
   redis.call('HDEL', meta, id)
+  if redis.call('EXISTS', sequels) == 1 then
+    -- include _follow
+    ended(id, 'gone')
+  end
 end
 
 if redis.call('HEXISTS', jobs, id) == 0 then

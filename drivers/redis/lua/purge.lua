@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- purge: ready, scheduled → –, one step of it
--- KEYS jobs meta ready solo scheduled failed keys unique:
+-- KEYS jobs meta ready solo scheduled failed keys sequels unique:
 -- ARGV limit (at most 1,000)
 -- returns how many jobs it removed; 0 when none waits
-local jobs, meta, ready, solo, scheduled, failed, keys, unique = unpack(KEYS)
+local jobs, meta, ready, solo, scheduled, failed, keys, sequels, unique = unpack(KEYS)
 local limit = ARGV[1]
 -- include _unique
 
@@ -26,5 +26,11 @@ if #ids > 0 then
   leave(ids)
   redis.call('HDEL', jobs, unpack(ids))
   redis.call('HDEL', meta, unpack(ids))
+  if redis.call('EXISTS', sequels) == 1 then -- mostly nothing follows
+    -- include _follow
+    for _, id in ipairs(ids) do
+      ended(id, 'gone')
+    end
+  end
 end
 return #ids

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- reserve: ready → reserved, under a new fence; promotes what is due first
--- KEYS jobs meta ready solo scheduled owners held nonces fence hooks wake
+-- KEYS jobs meta ready solo scheduled owners held nonces fence hooks wake outbox
 -- ARGV owner, want (0: only look), nonce (0: none), lease in ms, lane (normal, solo)
 -- returns 'retired' for a retired owner, else: ms until the next job is due (-1: none), how many
---   hooks are due, whether suspects wait; then the batches of jobs (see _reservations.lua)
-local jobs, meta, ready, solo, scheduled, owners, held, nonces, fence, hooks, wake = unpack(KEYS)
+--   hooks are due, whether suspects wait, how many messages are to be forwarded; then the batches of jobs (see _reservations.lua)
+local jobs, meta, ready, solo, scheduled, owners, held, nonces, fence, hooks, wake, outbox = unpack(KEYS)
 local owner, want, nonce, lease = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local lane = ARGV[5] == 'solo' and solo or ready
 -- include _clock
@@ -90,5 +90,6 @@ return {
   due and math.max(due - now, 0) or -1,
   redis.call('ZCOUNT', hooks, '-inf', now),
   redis.call('EXISTS', solo),
+  redis.call('XLEN', outbox),
   unpack(taken),
 }

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- stats: a sample of the queue
--- KEYS jobs ready solo scheduled failed counters owners held:
+-- KEYS jobs ready solo scheduled failed counters owners outbox held:
 -- ARGV –
 -- returns the fields of QueueStats in drivers/base.py, in their order; the ages in ms
-local jobs, ready, solo, scheduled, failed, counters, owners, held_by = unpack(KEYS)
+local jobs, ready, solo, scheduled, failed, counters, owners, outbox, held_by = unpack(KEYS)
 -- include _clock
 
 local HOUR = 3600000
@@ -39,4 +39,5 @@ return {
   tonumber(redis.call('HGET', counters, 'refused') or 0),
   math.max(age(ready), age(solo), 0),
   now - since,
+  redis.call('XLEN', outbox),
 }
