@@ -24,7 +24,7 @@ class Step(Job):
     name = "chains.step"
     work: str
     number: int = 0
-    seconds: float = 0.02
+    seconds: float = 0.1
 
     async def handle(self) -> None:
         note("begin", self.work, self.number)

@@ -29,7 +29,7 @@ CONFIG = """
 connection: "{connection}"
 imports: [work]
 http: {{listen: "127.0.0.1:0"}}
-defaults: {{sleep: 1, concurrency: 4}}
+defaults: {{sleep: 1, concurrency: 2}}
 queues:
   one: {{processes: 2}}
   two: {{}}
@@ -131,7 +131,7 @@ def kill_workers(one: Daemon, connection: str, seed: int) -> int:
             except ProcessLookupError:
                 continue
             killed += 1
-        time.sleep(chance.uniform(0.05, 0.3))
+        time.sleep(chance.uniform(0.02, 0.15))
     return killed
 
 
