@@ -441,3 +441,10 @@ class Driver(Protocol):
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         """Remove failed jobs for good. False: no such failed job."""
+
+    async def restore(self, queue: str, failed: Sequence[FailedJob]) -> list[bool]:
+        """Store failed jobs that come from elsewhere, as they are; up to ``MAX_BATCH`` in one step.
+
+        Return for each whether it was stored; False: a job of that id exists in the queue. A hook
+        that was pending is due at once.
+        """

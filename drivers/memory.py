@@ -274,3 +274,8 @@ class MemoryDriver:
                 if job is not None:
                     source.remove(job, self._store.now())
             return [job is not None for job in found]
+
+    async def restore(self, queue: str, failed: Sequence[FailedJob]) -> list[bool]:
+        with self._store.lock:
+            target, now = self._queue(queue), self._store.now()
+            return [target.restore(job, now) for job in failed]

@@ -212,6 +212,19 @@ class StoredQueue:
         self.to_tail(job, now)
         return True
 
+    def restore(self, failed: FailedJob, now: float) -> bool:
+        if failed.id in self.jobs:
+            return False
+        job = self.jobs[failed.id] = Job(failed.id, failed.payload, failed.enqueued_at)
+        job.state, job.counts, job.history = State.FAILED, failed.counts, failed.history
+        job.record, job.failed_at = failed.record, failed.failed_at
+        job.hook_at = now if failed.hook_pending else None
+        self.failed[job.id] = job
+        self.failed = dict(sorted(self.failed.items(), key=_failed_at))
+        insort(self.failures, job.failed_at)
+        self.enqueued_total += 1
+        return True
+
     def promote(self, limit: int, now: float) -> int:
         due = min(limit, bisect(self.scheduled, now, key=_due_at))
         for job in self.scheduled[:due]:
@@ -325,3 +338,7 @@ class StoredQueue:
 
 def _due_at(job: Job) -> float:
     return job.due_at
+
+
+def _failed_at(item: tuple[str, Job]) -> float:
+    return item[1].failed_at

@@ -25,7 +25,8 @@ _ENTRY = Struct(">QQ")  # fence, ms of reserving
 _HEAD = 16  # bytes of a record before the payload
 _NOTHING = NO_COUNTS, b""
 _from_hex = bytes.fromhex
-_times_of = Struct(">dd").unpack_from  # of enqueueing and of readiness
+_TIMES = Struct(">dd")  # of enqueueing and of readiness
+_times_of, _pack_times = _TIMES.unpack_from, _TIMES.pack
 
 pack_fence = Struct(">Q").pack
 
@@ -120,6 +121,23 @@ def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
         counts=counts,
         history=history,
         hook_pending=hook is not None,
+    )
+
+
+def restorable(failed: FailedJob) -> tuple[bytes | int, ...]:
+    """Return what restore.lua takes for a job: the reverse of ``failed_job``."""
+    times = _pack_times(failed.enqueued_at, failed.enqueued_at)
+    meta = b""
+    if (failed.counts, failed.history) != _NOTHING:
+        meta = ",".join(map(str, failed.counts)).encode()
+        meta += b"\n" + failed.history if failed.history else b""
+    return (
+        pack_id(failed.id),
+        times + failed.payload,
+        meta,
+        round(failed.failed_at * 1_000_000),
+        failed.record,
+        int(failed.hook_pending),
     )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from queued.drivers.base import MAX_BATCH, Ack, Fail, NewJob, Release, Retry, Settlement
-from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id
+from queued.drivers.base import MAX_BATCH, Ack, Fail, FailedJob, NewJob, Release, Retry, Settlement
+from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id, restorable
 from queued.drivers.redis.scripts import scripts
 from queued.drivers.sequel import NewBatch, Parcel, Sequel
 
@@ -57,6 +57,11 @@ class Commands:
             assert member is not None
             values += (member.id, parcel.packed())
         return [self.name(queue), self.verb("enqueue_batch", queue, *values)]
+
+    def restore(self, queue: str, failed: Sequence[FailedJob]) -> list[Command]:
+        """Return the calls that store failed jobs; the last one answers."""
+        values = [value for job in failed for value in restorable(job)]
+        return [self.name(queue), self.verb("restore", queue, *values)]
 
     def name(self, queue: str) -> Command:
         """Return the call that notes the name of a queue.

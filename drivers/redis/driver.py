@@ -248,6 +248,12 @@ class RedisDriver:
         await self._forward_now(queue)
         return forgotten
 
+    async def restore(self, queue: str, failed: Sequence[FailedJob]) -> list[bool]:
+        if not failed:
+            return []
+        *_, stored = await self._run(self._commands.restore(queue, failed))
+        return [one == 1 for one in stored]
+
     async def _for_ids(self, verb: str, queue: str, job_ids: Sequence[str]) -> list[bool]:
         ids = batches([pack_id(job_id) for job_id in job_ids])
         replies = await self._run([self._commands.verb(verb, queue, *batch) for batch in ids])

@@ -33,6 +33,7 @@ from queued.drivers.sql import (
     outbox,
     owners,
     promote,
+    restore,
 )
 from queued.drivers.sql.database import Database
 from queued.drivers.sql.sqlite import SqliteDatabase
@@ -197,6 +198,9 @@ class SqlDriver:
         forgotten = await self._database.write(failures.forget, queue, job_ids)
         await self._forward_now(queue)
         return forgotten
+
+    async def restore(self, queue: str, failed: Sequence[FailedJob]) -> list[bool]:
+        return await self._database.write(restore.restore, queue, failed)
 
 
 def _database(url: str) -> Database:

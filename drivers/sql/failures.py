@@ -45,12 +45,15 @@ FINISH_HOOK = Statement(
     )
     .values(hook_at=null())
 )
-LISTED = Statement(
-    select_failures.where(_here)
-    .order_by(failed.c.failed_at.desc(), failed.c.seq.desc())
+_newest_first = failed.c.failed_at.desc(), failed.c.seq.desc()
+_page = (  # by itself, so that what the offset skips is read of the index alone
+    select(failed.c.seq)
+    .where(_here)
+    .order_by(*_newest_first)
     .limit(parameter("limit"))
     .offset(parameter("offset"))
 )
+LISTED = Statement(select_failures.where(failed.c.seq.in_(_page)).order_by(*_newest_first))
 FAILED = Statement(
     packed(jobs.c.id, jobs.c.seq).where(
         jobs.c.queue == parameter("queue"),

@@ -44,6 +44,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex, CreateTable
 
 from queued.drivers.base import Lane, State
 from queued.drivers.sequel import End
+from queued.drivers.sql.views import failed_jobs
 
 SCHEMA_VERSION = 3
 
@@ -238,13 +239,14 @@ _partial("queued_locks_until", locks.c.queue, locks.c.until, where=locks.c.until
 
 
 def creation(dialect: Dialect) -> Iterator[str]:
-    """Yield the statements that create the tables and indexes that are missing."""
+    """Yield the statements that create what is missing: tables, indexes, the view."""
     for table in metadata.sorted_tables:
         yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             where = index.info.get("where")
             suffix = "" if where is None else f" WHERE {where.compile(dialect=dialect)}"
             yield str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)) + suffix
+    yield failed_jobs(dialect.name)
 
 
 def upgrade(dialect: Dialect, version: int) -> Iterator[str]:
