@@ -1,8 +1,8 @@
 """What people may read with SQL of their own: the failed jobs, in columns for people.
 
 The tables are ours to change; this view is a promise (docs/failed-jobs.md). Records are JSON as
-``queued.jobs.outcome.record`` writes it, and whatever else is stored as one is shown as text: a
-view must not fail for one row. Times are UTC.
+``queued.jobs.outcome.record`` writes it, and whatever else is stored as one is shown in
+hexadecimal: a view must not fail for one row. Times are UTC.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def failed_jobs(dialect: str) -> str:
 
 
 def _in_sqlite(name: str) -> str:
-    otherwise = f" ELSE {_SQLITE_RECORD}" if name == "error" else ""
+    otherwise = " ELSE lower(hex(f.record))" if name == "error" else ""
     value = f"json_extract({_SQLITE_RECORD}, '$.{name}')"
     return f"CASE WHEN json_valid({_SQLITE_RECORD}) THEN {value}{otherwise} END AS {name}"
 
 
 def _in_postgresql(name: str) -> str:
-    otherwise = " ELSE encode(f.record, 'escape')" if name == "error" else ""
+    otherwise = " ELSE encode(f.record, 'hex')" if name == "error" else ""
     value = f"convert_from(f.record, 'UTF8')::json ->> '{name}'"
     return f"CASE WHEN {_POSTGRESQL_IS_OURS} THEN {value}{otherwise} END AS {name}"

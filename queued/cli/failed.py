@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from queued.cli.failures import Refused, say
-from queued.cli.options import (
-    JobId,
-    backend_options,
-    confirmed,
-    example,
-    find_url,
-    queue_option,
-    yes_option,
-)
+from queued.cli.failed_files import export, import_
+from queued.cli.failed_select import Selection, selection_options
+from queued.cli.failed_settle import flush, forget, retry
+from queued.cli.failures import Refused
+from queued.cli.options import JobId, backend_options, example, find_url, queue_option
 from queued.cli.output import ago, plural, print_json, print_table
 
 if TYPE_CHECKING:
+    from queued.cli.failed_groups import Group
     from queued.drivers.base import Driver, FailedJob
 
-BATCH = 1_000
+LONGEST_LIST = 1_000
 
 
 @click.group(epilog=example("queued failed list", "queued failed retry --all --queue emails"))
@@ -31,32 +26,66 @@ def failed() -> None:
     """List, show, retry and forget the jobs that failed on their last try."""
 
 
-@failed.command("list", epilog=example("queued failed list --queue emails --limit 20"))
-@queue_option
+for _command in (retry, forget, flush, export, import_):
+    failed.add_command(_command)
+
+
+@failed.command(
+    "list",
+    epilog=example(
+        "queued failed list --queue emails --limit 20",
+        "queued failed list --group --since 1h",
+        "queued failed list --job SendEmail --error ConnectionError",
+    ),
+)
+@selection_options
+@click.option("--group", is_flag=True, help="Show each kind of failure once, with its count.")
 @click.option(
     "--limit",
-    type=click.IntRange(1, BATCH),
+    type=click.IntRange(1, LONGEST_LIST),
     metavar="N",
     default=50,
     show_default=True,
-    help=f"How many, up to {BATCH:,}.",
+    help=f"How many, up to {LONGEST_LIST:,}.",
 )
 @backend_options
 def list_(
-    queue: str | None, limit: int, config: Path, connection: str | None, *, as_json: bool
+    selection: Selection,
+    limit: int,
+    config: Path,
+    connection: str | None,
+    *,
+    group: bool,
+    as_json: bool,
 ) -> None:
-    """List failed jobs, the newest first."""
+    """List failed jobs, the newest first; or their kinds, the most frequent first."""
+    url = find_url(config, connection)
+    if group:
+        _list_groups(url, selection, limit, as_json=as_json)
+    else:
+        _list_jobs(url, selection, limit, as_json=as_json)
+
+
+def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> None:
     from queued.cli import backend, describe  # noqa: PLC0415 - commands import when they run
+    from queued.cli.failed_select import selected  # noqa: PLC0415
     from queued.jobs.payload import job_name  # noqa: PLC0415
 
-    async def newest(driver: Driver) -> tuple[list[FailedJob], int]:
-        queues = await backend.known_queues(driver, queue)
-        found = [one for name in queues for one in await driver.failed(name, limit)]
-        found.sort(key=lambda one: one.failed_at, reverse=True)
-        stats = await driver.stats(queues)
-        return found[:limit], sum(one.failed for one in stats.values())
+    async def newest(driver: Driver) -> tuple[list[FailedJob], str]:
+        found: list[FailedJob] = []
+        async for one in selected(driver, selection):
+            found.append(one)
+            if len(found) > limit:
+                break
+        more = ""
+        if len(found) > limit:
+            more = "there are more"
+            if not selection.filters:
+                stats = await driver.stats(await backend.known_queues(driver, selection.queue))
+                more = f"{sum(one.failed for one in stats.values()) - limit} more"
+        return found[:limit], more
 
-    found, total = backend.ask(find_url(config, connection), newest)
+    found, more = backend.ask(url, newest)
     if as_json:
         print_json([describe.failure_json(one) for one in found])
         return
@@ -69,8 +98,40 @@ def list_(
         for one in found
     ]  # fmt: skip
     print_table(("id", "queue", "job", "failed", "error"), rows, below=True)
-    if total > len(found):
-        click.echo(f"{total - len(found)} more; --limit shows up to {BATCH}")
+    if more:
+        click.echo(f"{more}; --limit shows up to {LONGEST_LIST}, --group shows them by kind")
+
+
+def _list_groups(url: str, selection: Selection, limit: int, *, as_json: bool) -> None:
+    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
+    from queued.cli.failed_groups import grouped  # noqa: PLC0415
+
+    groups = backend.ask(url, lambda driver: grouped(driver, selection))
+    groups.sort(key=lambda one: (-one.count, -one.last))
+    if as_json:
+        print_json([one.as_json() for one in groups[:limit]])
+        return
+    if not groups:
+        click.echo("no failed jobs")
+        return
+    rows = [_group_row(one) for one in groups[:limit]]
+    columns = ("count", "fingerprint", "job", "first", "last", "example", "error")
+    print_table(columns, rows, right=("count",), below=True)
+    total = sum(one.count for one in groups)
+    click.echo(f"{plural(total, 'failed job')} of {plural(len(groups), 'kind')}")
+
+
+def _group_row(group: Group) -> tuple[object, ...]:
+    jobs = ", ".join(sorted(_class(name) for name in group.jobs))
+    return (
+        group.count,
+        group.print.id,
+        jobs,
+        ago(group.first),
+        ago(group.last),
+        group.example,
+        group.text,
+    )
 
 
 def _class(name: str | None) -> str:
@@ -96,116 +157,3 @@ def show(
         print_json(describe.failure_json(info.failed))
     else:
         describe.print_job(info)
-
-
-@failed.command(epilog=example("queued failed retry 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_ids", type=JobId(), metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All failed jobs, or all of --queue.")
-@queue_option
-@backend_options
-def retry(
-    job_ids: Sequence[str],
-    queue: str | None,
-    config: Path,
-    connection: str | None,
-    *,
-    everything: bool,
-    as_json: bool,
-) -> None:
-    """Put failed jobs back into their queues, with all their tries."""
-    if everything == bool(job_ids):
-        raise click.UsageError("name the jobs by ID, or say --all")
-    url = find_url(config, connection)
-    _settle(url, job_ids, queue, "requeue", "put back", as_json=as_json)
-
-
-@failed.command(epilog=example("queued failed forget 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
-@click.argument("job_ids", type=JobId(), metavar="ID...", nargs=-1, required=True)
-@queue_option
-@backend_options
-def forget(
-    job_ids: Sequence[str],
-    queue: str | None,
-    config: Path,
-    connection: str | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Remove failed jobs for good."""
-    _settle(find_url(config, connection), job_ids, queue, "forget", "removed", as_json=as_json)
-
-
-@failed.command(epilog=example("queued failed flush --queue emails"))
-@queue_option
-@yes_option
-@backend_options
-def flush(
-    queue: str | None, config: Path, connection: str | None, *, yes: bool, as_json: bool
-) -> None:
-    """Remove every failed job for good, or every one of --queue."""
-    where = f" of {queue}" if queue else ""
-    if not confirmed(f"Remove every failed job{where}?", yes=yes):
-        raise Refused("nothing was removed")
-    _settle(find_url(config, connection), (), queue, "forget", "removed", as_json=as_json)
-
-
-def _settle(
-    url: str, job_ids: Sequence[str], queue: str | None, verb: str, done: str, *, as_json: bool
-) -> None:
-    """Requeue or forget the jobs of ``job_ids``, or all failed ones if there are none."""
-    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
-
-    async def settle(driver: Driver) -> tuple[int, list[str]]:
-        by_queue, missing = await _grouped(driver, job_ids, queue)
-        settled = 0
-        act: Callable[[str, Sequence[str]], Awaitable[list[bool]]] = getattr(driver, verb)
-        for name, ids in by_queue.items():
-            for start in range(0, len(ids), BATCH):
-                batch = ids[start : start + BATCH]
-                answers = await act(name, batch)
-                settled += sum(answers)
-                if job_ids:
-                    missing += [one for one, ok in zip(batch, answers, strict=True) if not ok]
-        return settled, missing
-
-    settled, missing = backend.ask(url, settle)
-    if as_json:
-        print_json({done.replace(" ", "_"): settled, "not_failed": missing})
-    else:
-        click.echo(f"{plural(settled, 'job')} {done}")
-    for job_id in missing:
-        say(f"no failed job {job_id!r}")
-    if missing:
-        raise click.exceptions.Exit(1)
-
-
-async def _grouped(
-    driver: Driver, job_ids: Sequence[str], queue: str | None
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the ids by queue, and those that no failed job has.
-
-    All are collected before the first is put back: it might fail again meanwhile, for ever.
-    """
-    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
-
-    by_queue: dict[str, list[str]] = {}
-    missing: list[str] = []
-    for job_id in dict.fromkeys(job_ids):
-        info = await driver.find(job_id, queue)
-        if info is None or info.failed is None:
-            missing.append(job_id)
-        else:
-            by_queue.setdefault(info.queue, []).append(job_id)
-    if not job_ids:
-        for name in await backend.known_queues(driver, queue):
-            by_queue[name] = await _all_ids(driver, name)
-    return by_queue, missing
-
-
-async def _all_ids(driver: Driver, queue: str) -> list[str]:
-    ids: dict[str, None] = {}
-    offset = 0
-    while page := await driver.failed(queue, BATCH, offset):
-        ids.update(dict.fromkeys(one.id for one in page))
-        offset += len(page)
-    return list(ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -126,6 +127,30 @@ class Processes(_ProcessesType):
         if not (str(value).isascii() and str(value).isdecimal()):
             self.fail(f"expected a number of workers, or auto, got {value!a}", param, ctx)
         return int(value)
+
+
+class Since(_DurationType):
+    """A time, given as how long ago (``1h``) or as a date and time of ISO 8601 (local time)."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        from queued.units import parse_duration  # noqa: PLC0415 - only where it is used
+
+        if isinstance(value, float):
+            return value
+        try:
+            return time.time() - parse_duration(value)
+        except ValueError:
+            pass
+        try:
+            return datetime.fromisoformat(value).timestamp()
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is neither like 30m, 1h, 2d nor like 2026-01-31T12:00", param, ctx
+            )
 
 
 class JobId(_TextType):
