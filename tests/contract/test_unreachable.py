@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from queued.drivers import driver_for
-from queued.drivers.base import Driver, NewJob
+from queued.drivers.base import Driver, FailedJob, NewJob
 from queued.errors import DriverUnavailable
 from tests.contract.backends import unavailable
 from tests.contract.chains import batch_of
@@ -42,6 +42,7 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "failed": lambda driver: driver.failed(Q),
     "requeue": lambda driver: driver.requeue(Q, ["x"]),
     "forget": lambda driver: driver.forget(Q, ["x"]),
+    "restore": lambda driver: driver.restore(Q, [FailedJob("x", Q, b"x", b"{}", 1.0, 1.0)]),
 }
 
 
