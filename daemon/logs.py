@@ -246,15 +246,14 @@ def _cleaned(name: str, value: Any, depth: int) -> Any:
         return value
     if SECRET_NAME.search(name):
         return "***"
-    if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
-        return value
-    if isinstance(value, float) and math.isfinite(value):
+    is_exact = isinstance(value, int) and -_LARGEST <= value <= _LARGEST
+    if is_exact or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, Mapping) and depth:
         return {str(key): _clean_value(key, item, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth:
         named = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)  # noqa: PLR2004 - a pair, as of headers
-        names = ("", value[0]) if named else itertools.repeat("")
+        names = ("", next(iter(value))) if named else itertools.repeat("")
         return [_clean_value(name, item, depth - 1) for name, item in zip(names, value)]  # noqa: B905 - one may be endless
     said = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
     return redact(said)

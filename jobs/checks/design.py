@@ -79,7 +79,7 @@ def _unfocused(subject: Subject) -> Iterator[Note]:
     names = {_step(node) for node in steps}
     if None not in names and len(names) >= _MANY:
         reason = f"handle does {len(names)} things that do not need one another"
-        fix = "a job for each: when the last one fails, a retry repeats them all"
+        fix = "a job for each, in a chain or a batch: if the last fails, a retry repeats them all"
         yield Note(reason, fix, Place(part.module, handle.lineno, handle.lineno))
 
 

@@ -16,16 +16,23 @@ _ONE = re.compile(
     rf"queued\.dispatch|queued\.jobs\.queue\.dispatch|{_QUEUE}\.(?:sync\.)?(?:push|later)"
     r"|queued\.jobs\.queue\.Queue\.(?:push|later)"
 )
-_MANY = re.compile(rf"{_QUEUE}\.(?:sync\.)?bulk|queued\.jobs\.queue\.Queue\.bulk")
+_MANY = re.compile(
+    rf"{_QUEUE}\.(?:sync\.)?bulk|queued\.jobs\.queue\.Queue\.bulk"
+    r"|queued\.(?:jobs\.chains\.)?(?:chain|batch)\(\)(?:\.\w+\(\))*\.dispatch"
+)
+_IDS = ("id", "ids", "unique_key")
+"""What makes a second dispatch of the same job one that is refused."""
 
 
 def _in_handle(subject: Subject) -> Iterator[Note]:
     handle = subject.method("handle")
     for call in calls(subject, [handle] if handle else []):
+        if any(keyword.arg in _IDS for keyword in call.node.keywords):
+            continue
         if _is(_ONE, call.names) or _is(_MANY, call.names):
             what = ast.unparse(call.node.func)
-            reason = f"{call.scope.label} calls {what}(): a retry dispatches the job once more"
-            fix = "dispatch both where the first is dispatched; or give the second a fixed id="
+            reason = f"{call.scope.label} calls {what}(): a retry dispatches once more"
+            fix = "chain([...]) both where the first is dispatched; or give the second a fixed id="
             yield Note(reason, fix, Place.of(call.scope.module, call.node))
 
 

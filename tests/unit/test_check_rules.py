@@ -206,6 +206,9 @@ DISPATCH = [
     ("from queued import dispatch as send", "await send(self)"),
     ("from queued import Queue\nmine = Queue()", "await mine.push(self)"),
     ("async def follow(job): await dispatch(job)", "await follow(self)"),
+    ("from queued import chain", "await chain([self]).dispatch()"),
+    ("from queued import batch", "await batch([self]).then(self).catch(self).dispatch()"),
+    ("from queued import chain", "await dispatch(chain([self]))"),
 ]
 
 
@@ -223,7 +226,10 @@ def test_a_dispatch_elsewhere(check: Checker) -> None:
             def push(self, item): ...
         basket = Basket()
         class SendInvoice(Job):
-            async def handle(self): basket.push(1)
+            async def handle(self):
+                basket.push(1)
+                await dispatch(self, id=f"after-{self.job_id}")
+                await queue.bulk([self], ids=["a"])
             async def failed(self, exception): await dispatch(self)
         async def order(): await dispatch(SendInvoice())
         """)
