@@ -17,12 +17,11 @@ import contextvars
 import itertools
 import json
 import logging
-import math
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -39,7 +38,7 @@ LONGEST_TEXT = 16_384
 """Characters of one value; more is cut off."""
 DEEPEST = 6
 """Levels of nested values; deeper ones are written as text."""
-_LARGEST = 1 << 64
+_LARGEST = 10**300
 """What is beyond it is written as text: Python refuses to write some thousand digits."""
 LIBRARIES = ("aiosqlite", "asyncio", "sqlalchemy")
 """They log every call at the level debug, which would drown everything else."""
@@ -246,14 +245,14 @@ def _cleaned(name: str, value: Any, depth: int) -> Any:
         return value
     if SECRET_NAME.search(name):
         return "***"
-    is_exact = isinstance(value, int) and -_LARGEST <= value <= _LARGEST
-    if is_exact or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, int | float) and -_LARGEST <= value <= _LARGEST:  # nan is not
         return value
     if isinstance(value, Mapping) and depth:
         return {str(key): _clean_value(key, item, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset) and depth:
-        named = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)  # noqa: PLR2004 - a pair, as of headers
-        names = ("", next(iter(value))) if named else itertools.repeat("")
+        names: Iterable[str] = itertools.repeat("")
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):  # noqa: PLR2004 - a pair, as of headers
+            names = ("", value[0])
         return [_clean_value(name, item, depth - 1) for name, item in zip(names, value)]  # noqa: B905 - one may be endless
     said = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
     return redact(said)

@@ -158,33 +158,49 @@ def sound(snapshot: Any) -> Snapshot:
     """
     for kind, families in snapshot.items():
         for name, series in families.items():
-            if not _NAME.fullmatch(name) or (kind == "histograms" and name not in BUCKETS):
-                raise ValueError(f"no {kind}: {name!r}")
+            _check_name(kind, name)
             for labels, *values in series:
-                if not all(map(_NAME.fullmatch, (kind, name, *labels))):
-                    raise ValueError(f"no names: {name!r} {labels!r}")
-                for value in labels.values():
-                    value.encode()  # text, and none that cannot be shown
+                _check_labels(name, labels)
                 if kind == "histograms":
                     counts, total = values
                     values = [*counts, total]  # noqa: PLW2901  all of them are numbers
                     _check_buckets(name, counts)
                 elif len(values) != 1:
                     raise ValueError(f"{name}: expected one value")
-                if not all(map(_is_number, values)):
+                if not all(map(_is_number, values)) or (kind == "counters" and values[0] < 0):
                     raise ValueError(f"{name}: no numbers: {values!r}")
     found: Snapshot = snapshot
     return found
 
 
 _NAME = re.compile("[a-z_]{1,80}")
+_MOST_LABELS, _LONGEST_LABELS = 5, 2_000
+"""The names of classes are the longest, and have a thousand characters at most."""
 _HUGE = 1e300
 """Beyond it a sum would no longer be a number."""
 
 
+def _check_name(kind: str, name: str) -> None:
+    if not _NAME.fullmatch(kind) or not _NAME.fullmatch(name):
+        raise ValueError(f"no names: {kind!r} {name!r}")
+    if kind == "histograms" and name not in BUCKETS:
+        raise ValueError(f"no histogram: {name!r}")
+    if (kind == "counters") is not name.endswith("_total"):
+        raise ValueError(f"no {kind}: {name!r}: the formats tell counters by their names")
+
+
+def _check_labels(name: str, labels: Labels) -> None:
+    if not all(map(_NAME.fullmatch, labels)):
+        raise ValueError(f"{name}: no names: {labels!r}")
+    if len(labels) > _MOST_LABELS or sum(map(len, labels.values())) > _LONGEST_LABELS:
+        raise ValueError(f"{name}: too many labels, or too long")
+    for value in labels.values():
+        value.encode()  # text, and none that cannot be shown
+
+
 def _check_buckets(name: str, counts: Sequence[Any]) -> None:
-    if len(counts) != len(BUCKETS[name]) + 1:
-        raise ValueError(f"{name}: {len(counts)} buckets")
+    if len(counts) != len(BUCKETS[name]) + 1 or min(counts) < 0:
+        raise ValueError(f"{name}: no buckets: {counts!r}")
 
 
 def _is_number(value: Any) -> bool:

@@ -11,6 +11,7 @@ name; "" for what belongs to the whole daemon.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from operator import add
 from typing import Any
@@ -20,6 +21,10 @@ from queued.daemon.metrics import OTHER, Labels, Snapshot
 LIMITS = {"error": 10, "job_class": 200}
 """How many values of a label one queue may have, over all workers and for as long as it is served,
 beside ``other``."""
+
+MOST_SERIES = 5_000
+"""Series of one queue: more than 200 classes and all else need. A job can write to its worker's
+channel, and would have us count under labels that never end."""
 
 KINDS = ("counters", "histograms", "gauges")
 
@@ -71,9 +76,14 @@ class Names:
 
 
 class Tally:
-    """A sum of snapshots, series by series. What is added is never changed."""
+    """A sum of snapshots, series by series. What is added is never changed.
 
-    def __init__(self) -> None:
+    :param most: series that it may have; new ones beyond are left out.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
+        self._most = most
+        self._size = 0
         self._sum: dict[str, dict[str, dict[frozenset[tuple[str, str]], Row]]] = {
             kind: {} for kind in KINDS
         }
@@ -87,7 +97,9 @@ class Tally:
         key = frozenset(labels.items())
         known = series.get(key)
         if known is None:
-            series[key] = [labels, *values]
+            if self._size < self._most:
+                self._size += 1
+                series[key] = [labels, *values]
         elif kind == "histograms":
             counts, total = values
             if len(counts) != len(known[1]):

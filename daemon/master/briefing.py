@@ -67,20 +67,22 @@ class Briefing:
         if listener is None:
             return
         told, version = self._told
+        totals, version = self.totals.part(version if told is listener else 0)
         frame = report.fleet_frame(
             listener,
             self._pools.values(),
             self._monitors,
-            self.totals,
             now,
+            scopes=self.totals.scopes,
+            totals=totals,
             started_at=self._started_at,
-            since=version if told is listener else 0,
             config_ok=self.config_ok,
             reloads=self.reloads,
         )
-        version = self.totals.version
         if listener.channel.send_raw(frame, droppable=True):
             self._told = (listener, version)
+            if version < self.totals.version:
+                self.changed()
         self.graves.tell(listener.channel)
 
     def tell_all(self, children: Iterable[Child], now: float) -> None:

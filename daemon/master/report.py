@@ -10,7 +10,6 @@ from typing import Any
 from queued.daemon.channel import encode
 from queued.daemon.master.child import Child, ChildState
 from queued.daemon.master.pool import Pool
-from queued.daemon.master.totals import Totals
 from queued.daemon.scoreboard import SlotState
 from queued.daemon.spec import QueueSpec, WorkerSpec
 
@@ -19,20 +18,21 @@ def fleet_frame(
     to: Child,
     pools: Iterable[Pool],
     monitors: Pool,
-    totals: Totals,
     now: float,
     *,
+    scopes: Iterable[str],
+    totals: bytes,
     started_at: float,
-    since: int,
     config_ok: bool,
     reloads: int,
 ) -> bytes:
     """Return the encoded frame that tells the monitor of the pools.
 
     :param to: that monitor.
+    :param scopes: whose totals there are.
+    :param totals: those that it has not yet, encoded, or a part of them: they are large and change
+        only when a child ends, or when something is counted for the first time.
     :param started_at: when the daemon was started, in seconds since the epoch.
-    :param since: the version of the totals that it has: they are large and change only when a
-        child ends, or when something is counted for the first time.
     """
     known = list(pools)
     living = [*chain.from_iterable(pool.living for pool in known), *monitors.living]
@@ -45,9 +45,9 @@ def fleet_frame(
         "config_ok": config_ok,
         "reloads": reloads,
         "started_at": started_at,
-        "scopes": totals.scopes,
+        "scopes": list(scopes),
     }
-    return encode(frame)[:-1] + b',"totals":' + totals.since(since) + b"}"
+    return encode(frame)[:-1] + b',"totals":' + totals + b"}"
 
 
 def exited_frame(child: str, totals: bytes) -> bytes:

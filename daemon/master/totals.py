@@ -11,13 +11,16 @@ import structlog
 
 from queued.daemon.master.deaths import Reason
 from queued.daemon.metrics import Labels, sound
-from queued.daemon.tally import Names, Tally, rows, scope_of
+from queued.daemon.tally import MOST_SERIES, Names, Tally, rows, scope_of
 
 log = structlog.get_logger()
 
 KEPT = 600.0
 """Seconds that the series of a pool outlive it: every scraper sees its last counts, and names that
 come and go with queue.yaml do not add up for ever."""
+PART = 4 * 1024 * 1024
+"""Bytes of sums that go into one frame of the fleet, a little more if one pool has more: hundreds
+of queues with hundreds of classes would be more than a channel takes."""
 OF_MONITORS = (
     *(Reason.DRAINED, Reason.CRASH, Reason.SIGNAL),
     *(Reason.OOM, Reason.HUNG, Reason.BOOT_ERROR),
@@ -29,7 +32,7 @@ OF_MONITORS = (
 class _Scope:
     """What one pool has counted."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(default_factory=lambda: Tally(MOST_SERIES))
     names: Names = field(default_factory=Names)
     changed: int = 0
     """The version that it changed in last."""
@@ -119,6 +122,19 @@ class Totals:
             if scope.changed > version
         ]
         return b"{" + b",".join(changed) + b"}"
+
+    def part(self, version: int) -> tuple[bytes, int]:
+        """Return what ``since`` does, as far as it goes into one frame, and up to which version."""
+        changed = [(scope.changed, name) for name, scope in self._scopes.items()]
+        part: list[bytes] = []
+        size, reached = 0, version
+        for at, name in sorted(one for one in changed if one[0] > version):
+            encoded = json.dumps(name).encode() + b":" + self._encoded(self._scopes[name])
+            if part and size + len(encoded) > PART:
+                return b"{" + b",".join(part) + b"}", reached
+            part.append(encoded)
+            size, reached = size + len(encoded), at
+        return b"{" + b",".join(part) + b"}", self.version
 
     def _encoded(self, scope: _Scope) -> bytes:
         if not scope.encoded:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -124,10 +125,9 @@ class Page(Collector):
 
     def collect(self) -> Iterator[Metric]:
         started = time.perf_counter()
-        yield from self._queues()
-        yield from self._counts()
-        yield from self._pools()
-        yield from self._daemon()
+        known = [*self._queues(), *self._pools(), *self._daemon()]
+        yield from known
+        yield from self._counts({family.name for family in known})
         # The last one: the text of all before it has been written when this is asked for.
         yield _gauge(
             "scrape_duration_seconds",
@@ -182,7 +182,8 @@ class Page(Collector):
             refused.add_metric([queue, "duplicate"], one.refused_total)
         yield refused
 
-    def _counts(self) -> Iterator[Metric]:
+    def _counts(self, others: AbstractSet[str]) -> Iterator[Metric]:
+        """Yield what children count, but nothing under a name that means something else."""
         if not self.fleet.complete:  # a part of the sum would look like a counter that was reset
             return
         counts = self.fleet.counts()
@@ -190,6 +191,8 @@ class Page(Collector):
         histograms = counts.get("histograms", {})
         for name in dict.fromkeys((*COUNTED, *counters, *gauges, *histograms)):
             documentation = COUNTED.get(name, "Counted by the workers.")
+            if PREFIX + name.removesuffix("_total") in others:
+                continue
             if name in counters:
                 yield _counter(name, documentation, counters[name])
             elif name in gauges:

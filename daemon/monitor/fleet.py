@@ -78,6 +78,8 @@ class Fleet:
         self._children: dict[str, Snapshot] = {}
         self._missing: set[str] = set()
         """Children whose snapshots the master has and we do not."""
+        self._awaited: set[str] = set()
+        """Totals that the master has and we do not: they come in parts."""
 
     def hear(self, frame: Frame) -> None:
         """Take in a frame of the master; one that tells nothing of the fleet is ignored."""
@@ -94,7 +96,7 @@ class Fleet:
             case "exited":  # its last snapshot is in the totals: both change in one step
                 self._forget(frame["child"])
                 self._take(frame["totals"])
-        self.complete |= self.known and not self._missing
+        self.complete |= self.known and not self._missing and not self._awaited
 
     def _hear_of_fleet(self, frame: Frame) -> None:
         self.heard_at = time.monotonic()
@@ -105,6 +107,7 @@ class Fleet:
         self._take(frame["totals"])
         for gone in self._totals.keys() - {*frame["scopes"]}:
             del self._totals[gone], self._names[gone]
+        self._awaited = {*frame["scopes"]} - self._totals.keys()
         # Count nobody twice whose ``exited`` did not get through: the totals have it.
         living = {*frame.get("monitors", ()), *chain(*self.owners.values())}
         for child in self._children.keys() - living:

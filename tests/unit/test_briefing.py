@@ -7,6 +7,7 @@ import json
 import pytest
 
 from queued.daemon.channel import encode
+from queued.daemon.master import totals as totals_module
 from queued.daemon.master.briefing import PUBLISH_AFTER_CHANGE, PUBLISH_EVERY, Briefing
 from queued.daemon.master.child import ChildState
 from queued.daemon.master.deaths import Exit, Reason, classify
@@ -14,7 +15,9 @@ from queued.daemon.master.obituary import grave_of
 from queued.daemon.master.pool import Pool
 from queued.daemon.master.report import snapshot_frame
 from queued.daemon.master.totals import KEPT, Totals
+from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.spec import MonitorSpec
+from queued.daemon.tally import MOST_SERIES, Tally, rows
 from tests.unit.children import blueprint, make_child
 
 SPEC = MonitorSpec(install="i", boot="b", url="u")
@@ -214,6 +217,51 @@ def test_the_totals_of_a_pool_outlive_it_for_a_while():
     totals.add("emails/9", counts(3))
     totals.count_exit("emails", "crash")
     assert totals.scopes == ["", "low"]
+
+
+def test_labels_that_a_job_makes_up_do_not_fill_the_master():
+    totals = Totals()
+    totals.keep(["emails"], 0.0)
+    totals.add("emails/1", counts(2))
+    for n in range(0, 2 * MOST_SERIES, 1_000):
+        rows = [[{"queue": "emails", "x": str(n + m)}, 1] for m in range(1_000)]
+        data = {"counters": {"attempts_total": rows}}
+        totals.add("emails/1", encode({"type": "snapshot", "data": data}))
+    totals.add("emails/1", counts(3))
+    [first, *more] = json.loads(totals.since(0))["emails"]["counters"]["attempts_total"]
+    assert first == [{"queue": "emails"}, 5]
+    assert len(more) < MOST_SERIES
+
+
+def test_totals_of_many_queues_come_in_parts(bench, monkeypatch):
+    """A frame has an end: a new monitor must not be told more at once than its channel takes."""
+    monkeypatch.setattr(totals_module, "PART", 500)
+    monitor = bench.monitor()
+    bench.briefing.totals.keep(["emails", "low", "mail"], 0.0)
+    fleet = Fleet()
+    now, frames = 100.0, 0
+    while not fleet.complete:
+        bench.briefing.tell_of_fleet(now)
+        for frame in monitor.their_channel.receive():
+            fleet.hear(frame)
+            frames += 1
+            assert len(frame["totals"]) == 1
+        soon = now + PUBLISH_AFTER_CHANGE
+        assert (bench.briefing.is_due(now), bench.briefing.is_due(soon)) == (False, frames < 4)
+        now = soon
+    assert fleet.view().counts() == _sum(bench.briefing.totals)
+    bench.briefing.totals.count_exit("low", "crash")
+    bench.briefing.tell_of_fleet(now)
+    (frame,) = monitor.their_channel.receive()
+    assert [*frame["totals"]] == ["low"]
+
+
+def _sum(totals):
+    tally = Tally()
+    for snapshot in json.loads(totals.since(0)).values():
+        for kind, name, row in rows(snapshot):
+            tally.add(kind, name, *row)
+    return tally.snapshot()
 
 
 @pytest.mark.parametrize(

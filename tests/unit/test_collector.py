@@ -272,6 +272,24 @@ def test_a_metric_without_a_description_is_shown_all_the_same(page: Page) -> Non
     assert page.value("new_things_total") == 1
 
 
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text"])
+def test_a_job_that_forges_a_snapshot_does_not_break_the_page(page: Page, accept: str) -> None:
+    """It can reach its worker's channel; a name that is there twice would cost all the others."""
+    page.fill()
+    own = {"queue": "emails"}
+    page.hear(
+        "w2",
+        {
+            "counters": {"jobs_enqueued_total": [[own, 7]], "backend_info_total": [[{}, 1]]},
+            "gauges": {"driver_up": [[own, 7]], "queue_jobs": [[own, 7]]},
+        },
+    )
+    types = re.findall(r"^# TYPE (\S+)", page.text(accept), re.MULTILINE)
+    assert len(types) == len(set(types))
+    assert page.value("jobs_enqueued_total", queue="emails") == 99
+    assert "7.0" not in re.findall(r"^queued_(?:driver_up|queue_jobs)\S* (\S+)", page.text())
+
+
 def test_a_name_is_shown_when_the_master_has_let_it_in(page: Page) -> None:
     page.fill()
     data = {"counters": {"job_errors_total": [[{"queue": "emails", "error": "New"}, 5]]}}

@@ -112,3 +112,10 @@ def test_other_itself_takes_no_room() -> None:
     names = Names()
     assert names.bound({"error": OTHER}, admit=False) == {"error": OTHER}
     assert names.bound({"queue": "q"}, admit=False) == {"queue": "q"}
+
+
+def test_series_beyond_the_most_are_left_out_and_those_before_go_on() -> None:
+    tally = Tally(most=2)
+    for n in (1, 2, 3, 1, 3):
+        tally.add("counters", "n_total", {"x": str(n)}, 1)
+    assert tally.snapshot()["counters"]["n_total"] == [[{"x": "1"}, 2], [{"x": "2"}, 1]]
