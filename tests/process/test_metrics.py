@@ -211,7 +211,7 @@ def test_a_scrape_has_the_whole_catalogue(running: Daemon) -> None:
 
 
 def test_both_formats_are_read_by_their_own_tools(running: Daemon) -> None:
-    until(lambda: "queued_job_wait_seconds" in fetch(running), "the workers to be heard")
+    until(lambda: "queued_attempts_total{" in fetch(running), "the workers to be heard")
     lint = subprocess.run(
         [required("promtool"), "check", "metrics"],
         input=fetch(running),
@@ -221,7 +221,12 @@ def test_both_formats_are_read_by_their_own_tools(running: Daemon) -> None:
         timeout=60,
     )
     assert (lint.returncode, lint.stdout + lint.stderr) == (0, "")
-    openmetrics = fetch(running, "application/openmetrics-text; version=1.0.0")
+
+    def fetched() -> str:
+        page = fetch(running, "application/openmetrics-text; version=1.0.0")
+        return page if "queued_attempts_total{" in page else ""
+
+    openmetrics = until(fetched, "the other format to be as new")
     assert openmetrics.endswith("# EOF\n")
     names = {family.name for family in parse_openmetrics(openmetrics)}
     assert {"queued_attempts", "queued_driver_up", "queued_job_wait_seconds"} <= names
@@ -288,7 +293,8 @@ def test_what_alerts_need_is_there_while_the_back_end_never_was(
 
     def told() -> Page | None:
         page = Page(fetch(running))
-        return page if page.total("driver_errors_total", **errors) else None
+        heard = any(series.name == "queued_attempts_total" for series in page.values)
+        return page if heard and page.total("driver_errors_total", **errors) else None
 
     page = until(told, "the failed calls to be counted")
     names = {series.name.removeprefix("queued_") for series in page.values}
