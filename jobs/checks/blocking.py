@@ -87,8 +87,9 @@ def _blocks(call: Call) -> tuple[str, str] | None:
         for pattern, fix in _TABLE:
             if pattern.fullmatch(name):
                 return name.removeprefix("builtins.").replace("().", "."), fix
-    if isinstance(call.node.func, ast.Attribute) and call.node.func.attr in _FILE_METHODS:
-        return f"{call.node.func.attr}()", _THREAD
+    is_file = isinstance(call.node.func, ast.Attribute) and call.node.func.attr in _FILE_METHODS
+    if is_file and not call.inside and not call.names:
+        return f"{ast.unparse(call.node.func)}()", _THREAD
     return None
 
 

@@ -45,6 +45,8 @@ class Call(NamedTuple):
     names: tuple[str, ...]
     """What it may be the call of: ``time.sleep``; empty if nobody can tell."""
     awaited: bool
+    inside: bool
+    """Whether it is a part of something that is awaited, as in ``await gather(one(), two())``."""
 
 
 def body(function: ast.AST) -> Iterator[ast.AST]:
@@ -69,12 +71,14 @@ def calls(subject: Subject, entries: Iterable[tuple[Part, Function]]) -> Iterato
         if scope.function in seen or len(seen) >= _MOST_FUNCTIONS:
             continue
         seen.add(scope.function)
-        awaited = {id(n.value) for n in body(scope.function) if isinstance(n, ast.Await)}
+        awaits = [node.value for node in body(scope.function) if isinstance(node, ast.Await)]
+        inside = {inner for value in awaits for inner in ast.walk(value)}
         for node in body(scope.function):
             if isinstance(node, ast.Call):
-                yield Call(scope, node, names_of(node.func, scope), id(node) in awaited)
+                call = Call(scope, node, names_of(node.func, scope), node in awaits, node in inside)
+                yield call
                 callee = _callee(subject, node.func, scope)
-                if callee is not None:
+                if callee is not None and not _is_wrapped(callee.function, call):
                     pending.append(callee)
 
 
@@ -166,6 +170,11 @@ def _known_as(value: Any) -> str | None:
         own = getattr(value, "__qualname__", None)
         return f"{home}.{own}" if isinstance(home, str) and isinstance(own, str) else None
     return None
+
+
+def _is_wrapped(function: Function, call: Call) -> bool:
+    """Say whether a plain function is awaited: then its decorator runs it, such as in a thread."""
+    return call.awaited and isinstance(function, ast.FunctionDef) and bool(function.decorator_list)
 
 
 def _callee(subject: Subject, func: ast.expr, scope: Scope) -> Scope | None:

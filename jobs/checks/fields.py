@@ -106,7 +106,8 @@ def _is_large(kind: Any) -> str | None:
     home = str(getattr(kind, "__module__", "")).partition(".")[0]
     if getattr(kind, "__name__", "") in _LARGE_TYPES.get(home, ()):
         return f"is a {kind.__name__}"
-    if _is_list(origin) and any(_is_record(argument) for argument in arguments):
+    is_pair = origin is tuple and Ellipsis not in arguments  # or any other number that is fixed
+    if _is_list(origin) and not is_pair and any(_is_record(argument) for argument in arguments):
         return "is a list of records, of any length,"
     found = (_is_large(argument) for argument in arguments)
     return next(filter(None, found), None)

@@ -29,6 +29,14 @@ BLOCKING = {
     "open in a with": ("", "with open('x') as file: file.read()"),
     "a path": ("from pathlib import Path", "Path('x').read_text()"),
     "any path": ("", "self.path.write_bytes(b'')"),
+    "a path in something awaited": (
+        "import asyncio\nfrom pathlib import Path",
+        "await asyncio.sleep(int(Path('x').read_text()))",
+    ),
+    "a function that a decorator changes": (
+        "import time\nlogged = lambda work: work\n@logged\ndef nap(): time.sleep(1)",
+        "nap()",
+    ),
     "shutil": ("import shutil", "shutil.rmtree('x')"),
     "sqlite3": ("import sqlite3", "sqlite3.connect(':memory:')"),
     "a client of redis": ("import redis\nclient = redis.Redis()", "client.get('x')"),
@@ -64,6 +72,14 @@ HARMLESS = {
         "await asyncio.to_thread(work)",
     ),
     "an async path": ("", "await self.path.read_text()"),
+    "an async path in something awaited": (
+        "import asyncio",
+        "await asyncio.gather(self.path.read_text(), self.path.read_text())",
+    ),
+    "a function that its decorator runs in a thread": (
+        "import time\nthread = lambda work: work\n@thread\ndef nap(): time.sleep(1)",
+        "await nap()",
+    ),
     "redis.asyncio": (
         "import redis.asyncio as redis\nclient = redis.Redis()",
         "await client.get(1)",

@@ -41,6 +41,8 @@ FIELDS = [
     ("orders: Sequence[Order]", "large-payload"),
     ("orders: list[Order] | None = None", "large-payload"),
     ("orders: Annotated[list[Order], Field(max_length=10)]", None),
+    ("orders: tuple[Order, ...]", "large-payload"),
+    ("orders: tuple[Order, Order]", None),
     ("order: Order", None),
     ("ids: list[int]", None),
     ("names: dict[str, str]", None),
