@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from queued.drivers.redis.commands import Command, Commands, Value
+from queued.errors import DriverError
 
 AT_ONCE = 200
 """Messages that are read at a time: each may have two megabytes."""
@@ -44,37 +45,49 @@ class Outbox:
         self._run = run
 
     async def forward(self, queue: str) -> int:
-        """Deliver what is in the outbox of ``queue``, and what comes of that; return how much."""
+        """Deliver what is in the outbox of ``queue``, and what comes of that; return how much.
+
+        :raises DriverError: a target refused its messages, which stay; the others' are delivered.
+        """
         moved, sources = 0, [queue]
+        refused: dict[tuple[str, str], DriverError] = {}
         while sources:
-            source = sources.pop()
-            while messages := await self.read(source):
-                sources += await self.deliver(source, messages)
-                await self.remove(source, messages)
-                moved += len(messages)
+            source, after = sources.pop(), b"-"
+            while messages := await self.read(source, after):
+                after = b"(" + messages[-1].id
+                for target, batch in _by_target(messages).items():
+                    if (source, target) in refused:
+                        continue  # its order stays
+                    try:
+                        waiting = await self.deliver(source, target, batch)
+                    except DriverError as error:
+                        refused[source, target] = error
+                        continue
+                    await self.remove(source, batch)
+                    moved += len(batch)
+                    if waiting:
+                        sources.append(target)
+        for error in refused.values():
+            raise error
         return moved
 
-    async def read(self, source: str) -> list[Message]:
-        """Return the first messages of an outbox."""
-        command: Command = ("XRANGE", self._key(source), "-", "+", "COUNT", AT_ONCE)
+    async def read(self, source: str, after: bytes = b"-") -> list[Message]:
+        """Return the first messages of an outbox, or those from ``after`` on, in XRANGE's words."""
+        command: Command = ("XRANGE", self._key(source), after, "+", "COUNT", AT_ONCE)
         [entries] = await self._run([command])
         return [
             Message(entry, target.decode(), kind, body)
             for entry, (_, target, kind, body) in entries
         ]
 
-    async def deliver(self, source: str, messages: Sequence[Message]) -> list[str]:
-        """Deliver messages in order; return the targets with something in their own outbox."""
-        by_target: dict[str, list[Value]] = {}
-        for entry, target, kind, body in messages:
-            by_target.setdefault(target, [source]).extend((entry, kind, body))
-        waiting = []
-        for target, values in by_target.items():
-            deliver = self._commands.verb("deliver", target, *values)
-            _, left = await self._run([self._commands.name(target), deliver])
-            if left:
-                waiting.append(target)
-        return waiting
+    async def deliver(self, source: str, target: str, messages: Sequence[Message]) -> bool:
+        """Deliver messages in order; return whether the target's own outbox has something."""
+        values: list[Value] = [source]
+        for entry, _, kind, body in messages:
+            values += (entry, kind, body)
+        deliver = self._commands.verb("deliver", target, *values)
+        _, left = await self._run([self._commands.name(target), deliver])
+        return bool(left)
 
     async def remove(self, source: str, messages: Sequence[Message]) -> None:
         """Remove messages that were delivered. Idempotent."""
@@ -82,3 +95,10 @@ class Outbox:
 
     def _key(self, source: str) -> str:
         return self._commands.key("outbox", source)
+
+
+def _by_target(messages: Sequence[Message]) -> dict[str, list[Message]]:
+    by_target: dict[str, list[Message]] = {}
+    for message in messages:
+        by_target.setdefault(message.target, []).append(message)
+    return by_target

@@ -133,15 +133,27 @@ class SqlDriver:
 
     async def forward(self, queue: str) -> int:
         moved, sources = 0, [queue]
+        refused: DriverUnavailable | None = None
         while sources:
             source = sources.pop()
             for target in await self._database.read(outbox.targets, source):
-                count = MAX_BATCH
-                while count == MAX_BATCH:
-                    count = await self._database.write(outbox.deliver, target, source, MAX_BATCH)
-                    moved += count
-                sources.append(target)
+                try:
+                    moved += await self._deliver(target, source)
+                except DriverUnavailable as error:  # it may be locked, and others not
+                    refused = error
+                else:
+                    sources.append(target)
+        if refused is not None:
+            raise refused
         return moved
+
+    async def _deliver(self, target: str, source: str) -> int:
+        moved = 0
+        while True:
+            count = await self._database.write(outbox.deliver, target, source, MAX_BATCH)
+            moved += count
+            if count < MAX_BATCH:
+                return moved
 
     async def _forward_now(self, queue: str) -> None:
         """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""

@@ -19,6 +19,7 @@ from queued.drivers.redis.scripts import scripts
 from queued.errors import DriverUnavailable
 from tests.chaos.invariants import broken
 from tests.chaos.proxy import Moment, Proxy
+from tests.contract.chains import batch_of, chained
 from tests.contract.redis_steps import (
     fresh_server,  # noqa: F401 - a fixture
     opened,
@@ -29,6 +30,7 @@ from tests.contract.steps import (
     OTHER,
     Q,
     ack,
+    drain,
     fail,
     names,
     release,
@@ -61,6 +63,11 @@ def settling(*ways: Callable[[Reservation], object], want: int = 2) -> Call:
 VERBS = {
     "enqueue": Verb("enqueue", lambda d, _: d.enqueue(Q, [NewJob("new", b"new")])),
     "enqueue delayed": Verb("enqueue", lambda d, _: d.enqueue(Q, [NewJob("new", b"", 3600)])),
+    "post": Verb("post", lambda d, _: d.enqueue(Q, [chained((Q, "new"), (Q, "next")).job])),
+    "enqueue_batch": Verb(
+        "enqueue_batch", lambda d, _: d.enqueue_batch(Q, batch_of((Q, "new"), home=Q))
+    ),
+    "deliver": Verb("deliver", lambda d, _: d.forward("elsewhere")),
     "reserve": Verb("reserve", lambda d, _: d.exchange(Q, ME, want=2, nonce=10**6)),
     "listen": Verb("reserve", lambda d, _: d.listen(Q, ME, seconds=0.05, want=2, nonce=10**6)),
     "ack": Verb("ack", settling(ack, ack)),
@@ -108,6 +115,8 @@ async def prepare(driver: RedisDriver, admin: redis.Redis) -> Held:
     await driver.enqueue(
         Q, [NewJob(name, b"x") for name in (*names(2, "held"), *names(4, "waits"))]
     )
+    await driver.enqueue("elsewhere", [chained(("elsewhere", "one"), (Q, "forwarded")).job])
+    await drain(driver, queue="elsewhere")
     held = await reserve(driver, 2)
     await driver.enqueue(Q, [NewJob("due", b"x", 0.001)])
 
@@ -125,7 +134,7 @@ async def outcome(driver: RedisDriver, admin: redis.Redis) -> tuple[object, ...]
     stats = (await driver.stats([Q]))[Q]
     sums = QueueStats(*(stats.ready, stats.scheduled, stats.reserved, stats.failed))
     jobs = {}
-    for name in ("new", "failed", "due", *names(2, "held"), *names(4, "waits")):
+    for name in ("new", "failed", "due", "forwarded", *names(2, "held"), *names(4, "waits")):
         info = await driver.find(name, Q)
         hook = info and info.failed and info.failed.hook_pending
         jobs[name] = info and (info.state, info.owner, info.counts, info.history, hook)

@@ -17,6 +17,7 @@ from queued.drivers.redis.commands import Command, Commands
 from queued.drivers.redis.outbox import AT_ONCE, Outbox
 from queued.drivers.redis.scripts import scripts
 from queued.drivers.sequel import KEEP_BATCH, fields, pack
+from queued.errors import DriverError
 from tests.contract.chains import HOME, OTHER_Q, batch_of, chained
 from tests.contract.redis_steps import (
     driver_of_server,  # noqa: F401 - a fixture
@@ -49,7 +50,7 @@ async def test_a_copy_that_is_late_brings_nothing_after_its_job_has_run(
     await link_in_the_outbox(driver, "c", "d")
     assert await driver.forward(Q) == 1
 
-    await outbox.deliver(Q, slow)
+    await outbox.deliver(Q, OTHER_Q, slow)
     await outbox.remove(Q, slow)
     assert await drain(driver, queue=OTHER_Q) == ["d"]
 
@@ -59,7 +60,7 @@ async def test_a_forwarder_that_dies_after_delivering_leaves_no_second_run(
 ) -> None:
     await link_in_the_outbox(driver)
     outbox = outbox_of(driver)
-    await outbox.deliver(Q, await outbox.read(Q))  # and is gone
+    await outbox.deliver(Q, OTHER_Q, await outbox.read(Q))  # and is gone
     assert await drain(driver, queue=OTHER_Q) == ["b"]
     async with opened(server.url) as janitor:
         assert await janitor.forward(Q) == 1
@@ -77,10 +78,27 @@ async def test_a_forwarder_that_dies_between_two_targets_is_finished_by_another(
     outbox = outbox_of(driver)
     messages = await outbox.read(Q)
     assert [message.target for message in messages] == [OTHER_Q, HOME, OTHER_Q]
-    await outbox.deliver(Q, messages[:1])
+    await outbox.deliver(Q, OTHER_Q, messages[:1])
     await driver.forward(Q)
     assert await drain(driver, queue=OTHER_Q) == ["b", "f"]
     assert await drain(driver, queue=HOME) == ["d"]
+
+
+async def test_a_target_that_refuses_holds_up_nobody_else(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """Somebody's key stands where the target's jobs should be."""
+    admin.set(f"queued:{{{OTHER_Q}}}:jobs", "mine")
+    for number in range(AT_ONCE + 1):
+        await driver.enqueue(Q, [chained((Q, f"a{number}"), (OTHER_Q, f"b{number}")).job])
+    await driver.enqueue(Q, [chained((Q, "c"), (HOME, "d")).job])
+    await drain(driver)
+    with pytest.raises(DriverError, match="WRONGTYPE"):
+        await driver.forward(Q)
+    assert await drain(driver, queue=HOME) == ["d"]
+    admin.delete(f"queued:{{{OTHER_Q}}}:jobs")
+    assert await driver.forward(Q) == AT_ONCE + 1
+    assert await drain(driver, queue=OTHER_Q) == [f"b{number}" for number in range(AT_ONCE + 1)]
 
 
 async def test_many_who_forward_at_once_bring_each_message_once(server: Server) -> None:
@@ -107,13 +125,13 @@ async def test_a_members_end_that_is_told_twice_counts_once(driver: RedisDriver)
     [held, other] = await reserve(driver, 2)
     await settle(driver, fail(held))
     failed = await outbox.read(Q)
-    await outbox.deliver(Q, failed)
-    await outbox.deliver(Q, failed)
+    await outbox.deliver(Q, HOME, failed)
+    await outbox.deliver(Q, HOME, failed)
     await driver.requeue(Q, ["a"])
     [held] = await reserve(driver)
     await settle(driver, ack(held), ack(other))
     await driver.forward(Q)
-    await outbox.deliver(Q, failed)
+    await outbox.deliver(Q, HOME, failed)
     found = await driver.batch("batch-1")
     assert found is not None
     assert (found.done, found.failed) == (2, 0)

@@ -204,6 +204,8 @@ DISPATCH = [
     ("", "await queue.later(5, self)"),
     ("", "await queue.bulk([self])"),
     ("", "queue.sync.push(self)"),
+    ("from queued import chain", "await chain([self]).dispatch()"),
+    ("from queued import batch", "await batch([self]).then(self).dispatch()"),
     ("import queued", "await queued.dispatch(self)"),
     ("from queued import dispatch as send", "await send(self)"),
     ("from queued import Queue\nmine = Queue()", "await mine.push(self)"),

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from queued import Fail, Job, Retry, dispatch, queue
+from queued import Fail, Job, Link, Retry, batch, chain, dispatch, queue
 from queued.errors import InvalidJob, JobTimeout
 from queued.jobs.outcome import Outcome
 from queued.jobs.pytest_plugin import fake_queue as fixture
@@ -102,6 +102,17 @@ async def test_every_way_to_dispatch_is_seen(fake_queue):
     [other] = fake_queue.assert_dispatched(Other)
     assert (other.queue, other.delay, other.enqueued) == ("default", 0, True)
     assert await queue.size("emails") == 5
+
+
+async def test_chains_and_batches_are_seen_and_run(fake_queue):
+    await dispatch(chain([Mail(to="a@b.c"), Link(Mail(to="c@d.e"), delay="1h")]).catch(Other()))
+    receipt = await dispatch(batch([Mail(to="f@g.h")]).then(Other()))
+    assert len(fake_queue.dispatched(Mail)) == 3
+    assert_dispatched(Mail, to="c@d.e", delay="1h")
+    assert_not_dispatched(Other)
+    ran = await fake_queue.drain()
+    assert sorted(type(one.job).__name__ for one in ran) == ["Mail", "Mail", "Mail", "Other"]
+    assert (await queue.batch(receipt.id)).finished
 
 
 def test_plain_functions_need_no_loop(fake_queue):

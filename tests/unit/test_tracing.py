@@ -15,8 +15,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
+from queued import batch, chain
 from queued.drivers import register_driver
+from queued.drivers.base import Ack
 from queued.drivers.memory import MemoryDriver
+from queued.drivers.sequel import Parcel, Sequel
 from queued.errors import DriverUnavailable, InvalidJob
 from queued.jobs import tracing as gate
 from queued.jobs.job import Job
@@ -121,6 +124,24 @@ async def test_a_bulk_to_several_queues_names_none(traces, queue):
     await queue.bulk([Mail(to="a@b.c"), Other()])
     span = traces.one("send")
     assert "messaging.destination.name" not in span.attributes
+
+
+async def test_every_job_of_a_chain_and_a_batch_links_to_its_dispatch(traces, queue):
+    chained = await chain([Mail(to="a@b.c"), Other()]).catch(Other()).dispatch(queue)
+    batched = await batch([Mail(to="a@b.c")]).then(Other()).dispatch(queue)
+    first, second = (TraceContext(traceparent(span), link=True) for span in traces.all())
+    driver = await queue._client().driver()
+    info = await driver.find(chained.ids[0])
+    sequel = Sequel.of(info.sequel)
+    for payload in (info.payload, *(Parcel.of(one).job.payload for one in sequel[:2])):
+        assert TraceContext.of(payload) == first
+    assert await context_of(queue, batched.ids[0]) == second
+    [held] = [
+        one for one in (await driver.exchange("emails", "me", want=2)).jobs if one.id in batched.ids
+    ]
+    await driver.exchange("emails", "me", [Ack(held.id, held.fence)])
+    [then] = (await driver.exchange("default", "me", want=1)).jobs
+    assert TraceContext.of(then.payload) == second
 
 
 async def test_an_empty_bulk_is_no_span(traces, queue):
