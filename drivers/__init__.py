@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from difflib import get_close_matches
 from pkgutil import resolve_name
+from typing import Any
 
 from queued.drivers.base import Driver, Enqueuer
 from queued.errors import ConfigError
@@ -19,6 +20,7 @@ __all__ = [
     "DriverFactory",
     "driver_for",
     "enqueuer_for",
+    "join_for",
     "known_schemes",
     "register_driver",
 ]
@@ -77,6 +79,19 @@ def enqueuer_for(url: str) -> Enqueuer | None:
     factory, url = _found(url)
     blocking: Callable[[str], Enqueuer] | None = getattr(factory, "blocking", None)
     return blocking(url) if blocking else None
+
+
+def join_for(url: str) -> Any:
+    """Return what enqueues at ``url`` in other people's transactions; None: nothing does.
+
+    A driver of a database may offer one as ``joined``, an attribute of its factory that makes it
+    from a URL: see ``queued.drivers.sql.joined.Join``.
+
+    :raises ConfigError: as for ``driver_for``.
+    """
+    factory, url = _found(url)
+    joined = getattr(factory, "joined", None)
+    return joined(url) if joined else None
 
 
 def _found(url: str) -> tuple[DriverFactory, str]:

@@ -87,6 +87,10 @@ class MemoryDriver:
 
     # producers
     async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        return self.put(queue, jobs)
+
+    def put(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        """Do what ``enqueue`` does, at once."""
         with self._store.lock:
             target, now = self._queue(queue), self._store.now()
             enqueued = [target.enqueue(job, now) for job in jobs]

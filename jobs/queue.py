@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 
-from queued.drivers import enqueuer_for
+from queued.drivers import enqueuer_for, join_for
 from queued.drivers.base import MAX_BATCH, Enqueued, Enqueuer, NewJob, QueueStats
 from queued.drivers.sequel import Batch, Parcel
 from queued.environment import find_connection, normalise
@@ -29,7 +29,12 @@ from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.unique import Lasting
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
+
     from queued.jobs.sync import SyncQueue
+    from queued.jobs.within import AsyncWithin, Within
 
 
 class Receipt(NamedTuple):
@@ -62,6 +67,7 @@ class Queue:
         self._instead: str | None = None
         self._clients = Clients()
         self._enqueuer: tuple[str, Enqueuer | None] = ("", None)
+        self._join: tuple[str, Any] = ("", None)
         if url is not None:
             self.connect(url)
 
@@ -94,6 +100,26 @@ class Queue:
         from queued.jobs.sync import SyncQueue  # noqa: PLC0415 - asynchronous programs never need it
 
         return SyncQueue(self)
+
+    @overload
+    def within(self, transaction: Connection | Session) -> Within: ...
+    @overload
+    def within(self, transaction: AsyncConnection | AsyncSession) -> AsyncWithin: ...
+    def within(self, transaction: Any) -> Any:
+        """Return the verbs that enqueue in a transaction of the caller's own, over SQLAlchemy.
+
+        The jobs are there when it commits, and never were when it rolls back. The queue has to be
+        in the same database (the database driver, SQLite or PostgreSQL). Push last, then commit:
+        meanwhile the workers of the queue wait.
+
+        :raises InvalidJob: the back-end is no such database.
+        """
+        from queued.jobs.within import within  # noqa: PLC0415 - few programs need it
+
+        url = self._where()
+        if self._join[0] != url:
+            self._join = url, join_for(url)
+        return within(url, self._join[1], transaction)
 
     async def push(
         self,

@@ -36,6 +36,7 @@ from queued.drivers.sql import (
     restore,
 )
 from queued.drivers.sql.database import Database
+from queued.drivers.sql.joined import join
 from queued.drivers.sql.sqlite import SqliteDatabase
 from queued.errors import ConfigError, DriverUnavailable, OwnerLost
 
@@ -52,6 +53,7 @@ class SqlDriver:
     """
 
     name = "database"
+    joined = staticmethod(join)
 
     def __init__(self, url: str) -> None:
         self._database = _database(url)

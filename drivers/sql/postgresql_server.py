@@ -120,7 +120,7 @@ class PostgresqlServer:
         """Run a verb under its queue's lock. It may commit early, and then only read."""
         begin = (
             "BEGIN ISOLATION LEVEL READ COMMITTED; "
-            f"{_NOW} FROM pg_advisory_xact_lock({_lock(queue)})"
+            f"{_NOW} FROM pg_advisory_xact_lock({lock_of(queue)})"
         )
         with self._connected() as connection:
             return within(connection, begin, verb, queue)
@@ -213,7 +213,7 @@ class PostgresqlServer:
         connection.execute(_SETTINGS, prepare=False)
         if self._schema_version(connection) != SCHEMA_VERSION:
             with connection.transaction():  # guarded: several hosts may start at once
-                connection.execute(f"SELECT pg_advisory_xact_lock({_lock('queued schema')})")
+                connection.execute(f"SELECT pg_advisory_xact_lock({lock_of('queued schema')})")
                 self._create(connection)
 
     def _create(self, connection: psycopg.Connection[Any]) -> None:
@@ -274,8 +274,8 @@ def _listen(connection: psycopg.Connection[Any]) -> None:
     connection.execute(f"LISTEN {CHANNEL}", prepare=False)
 
 
-def _lock(name: str) -> int:
-    """Return the number of an advisory lock."""
+def lock_of(name: str) -> int:
+    """Return the number of an advisory lock: a queue's, or the schema's."""
     digest = blake2b(b"queued:" + name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)
 

@@ -34,8 +34,12 @@ class FakeDriver(MemoryDriver):
         self._fake = _in_use[url]
         super().__init__(url, self._fake.store)
 
-    async def enqueue(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
-        answers = await super().enqueue(queue, jobs)
+    @classmethod
+    def joined(cls, url: str) -> FakeJoin:
+        return FakeJoin(cls(url))
+
+    def put(self, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        answers = super().put(queue, jobs)
         for job, enqueued in zip(jobs, answers, strict=True):
             self._note(Parcel(queue, job), enqueued=enqueued is True)
         return answers
@@ -49,6 +53,16 @@ class FakeDriver(MemoryDriver):
     def _note(self, parcel: Parcel, *, enqueued: bool) -> None:
         """Take note of a job, and of those that follow it in its chain."""
         self._fake.all += [Dispatched(*one, enqueued) for one in links(parcel)]
+
+
+class FakeJoin:
+    """What ``queue.within`` does meanwhile: it remembers at once, commit or not."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self._driver = driver
+
+    def enqueue(self, _: object, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
+        return self._driver.put(queue, jobs)
 
 
 class FakeQueue:

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import create_engine
 
 from queued import Fail, Job, Link, Retry, batch, chain, dispatch, queue
 from queued.errors import InvalidJob, JobTimeout
@@ -334,3 +335,15 @@ async def test_run_now_in_a_loop_says_what_to_do():
 async def test_what_a_run_dispatches_goes_to_the_fake_queue(fake_queue):
     assert (await run(Parent())).succeeded
     fake_queue.assert_dispatched(Mail, to="child", times=1)
+
+
+def test_what_joins_a_transaction_is_dispatched_too():
+    with fake() as jobs, create_engine("sqlite://").begin() as connection:
+        queue.within(connection).push(Mail(to="a"))
+        jobs.assert_dispatched(Mail, to="a")
+
+
+def test_duplicates_are_refused_by_the_fake_queue_too(fake_queue):
+    first = queue.sync.push(Mail(to="a"), unique_key="a")
+    assert queue.sync.push(Mail(to="b"), unique_key="a") == (first.id, False)
+    assert [one.enqueued for one in fake_queue.all] == [True, False]
