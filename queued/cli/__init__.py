@@ -40,6 +40,7 @@ class Commands(click.Group):
         "purge": ("jobs", "Remove every job that waits in a queue."),
         "batch": ("sequels", "Show how far a batch is."),
         "failed": ("failed", "List, show, retry and forget failed jobs."),
+        "migrate": ("migrate", "Move the jobs of another queue system over."),
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),
         "grafana": ("grafana", "Print the Grafana dashboard, or the alert rules."),
     }

@@ -19,7 +19,11 @@ from queued.config.load import load
 from queued.jobs.queue import Queue
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "coming-from").glob("*.md")),
+]
 ENVIRONMENT = {"REDIS_PASSWORD": "x", "ALERT_WEBHOOK": "https://hooks.example.com/x"}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
