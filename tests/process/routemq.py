@@ -1,6 +1,6 @@
 """Back-ends filled as RouteMQ fills them: its entries, keys, tables and times.
 
-After its ``RedisQueue``, ``DatabaseQueue`` and ``Job.serialize``, of its older versions (``core``: no
+After its ``RedisQueue``, ``DatabaseQueue`` and ``Job.serialize``, of older versions (``core``: no
 ``created_at``, no id of a failed job) and of those that came after (``routemq``).
 """
 
