@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = "stop-timeout"
 
-_ASK = ("show", "queued*.service", "--property=Id,Type,TimeoutStopUSec,ExecStart")
+# A pattern finds what is loaded; a unit that does not run may have to be named.
+_ASK = ("show", "*.service", "queued.service", "--property=Id,Type,TimeoutStopUSec,ExecStart")
 _PATIENCE = 5.0
 _EXTENDS = ("notify", "notify-reload")
 """The types of units whose daemon may ask for more time, as queued does."""
@@ -28,7 +29,7 @@ _SPAN = re.compile(r"([\d.]+)\s*(us|ms|s|min|h|d|w|month|y)\b")
 
 
 def stop_timeouts(loaded: LoadedConfig) -> Iterator[Finding]:
-    """Yield the loaded units of systemd that start this queue.yaml and stop it too soon.
+    """Yield the units of systemd that start this queue.yaml and stop it too soon.
 
     Nothing where there is no systemd, or where it does not answer.
     """
@@ -66,5 +67,5 @@ def _units() -> Iterator[dict[str, str]]:
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return
-    for unit in told.split("\n\n"):
+    for unit in dict.fromkeys(told.strip().split("\n\n")):
         yield dict(line.partition("=")[::2] for line in unit.splitlines())

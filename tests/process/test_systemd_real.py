@@ -323,6 +323,16 @@ def test_a_drain_may_take_longer_than_the_unit_says(machine: Machine) -> None:
     machine.run("test", "-e", f"{STATE}/slow-ended")
 
 
+def test_a_unit_that_does_not_wait_is_found(machine: Machine) -> None:
+    """`queued check` asks the real systemctl, whether the unit runs or not."""
+    command = "queued check --no-practices -c /etc/queued/queue.yaml"
+    secrets = ("env", "CREDENTIALS_DIRECTORY=/etc/queued/credentials")
+    assert "[stop-timeout]" not in machine.run(*secrets, *command.split(), check=False).stdout
+    machine.drop_in("queued", f"{SECRETS}Type=simple\nTimeoutStopSec=20")
+    said = machine.run(*secrets, *command.split(), check=False).stdout
+    assert "queued.service: systemd kills the daemon 20s after it is told to stop" in said
+
+
 def test_but_no_longer_than_shutdown_grace(machine: Machine) -> None:
     config = machine.read("/etc/queued/queue.yaml").replace("grace: 60s", "grace: 1s")
     machine.write("/etc/queued/queue.yaml", config)
