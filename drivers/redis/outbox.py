@@ -67,8 +67,8 @@ class Outbox:
                     moved += len(batch)
                     if waiting:
                         sources.append(target)
-        for error in refused.values():
-            raise error
+        if refused:
+            raise next(iter(refused.values()))
         return moved
 
     async def read(self, source: str, after: bytes = b"-") -> list[Message]:
