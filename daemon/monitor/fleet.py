@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 RUNNING = ("idle", "busy")
 """The states of a worker that can take jobs."""
+_SUMMED = ("counters", "histograms")
+"""What outlives its child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Fleet:
         self._totals: dict[str, Snapshot] = {}
         self._names: dict[str, Names] = {}
         self._children: dict[str, Snapshot] = {}
+        self._admitted: dict[str, int] = {}
+        """By child, how many series it had when all of their names were let in: it has no other
+        names while it has as many."""
         self._missing: set[str] = set()
         """Children whose snapshots the master has and we do not."""
         self._awaited: set[str] = set()
@@ -89,7 +94,8 @@ class Fleet:
             case "snapshot":
                 self._missing.discard(frame["child"])
                 try:
-                    self._children[frame["child"]] = sound(frame["data"])
+                    before = self._children.get(frame["child"])
+                    self._children[frame["child"]] = sound(frame["data"], before)
                 except (ValueError, TypeError, LookupError, AttributeError) as error:
                     # The master does not look into it, and the user's code can reach the channel.
                     log.warning("snapshot.broken", child=frame["child"], error=repr(error))
@@ -107,6 +113,7 @@ class Fleet:
         self._take(frame["totals"])
         for gone in self._totals.keys() - {*frame["scopes"]}:
             del self._totals[gone], self._names[gone]
+            self._admitted.clear()
         self._awaited = {*frame["scopes"]} - self._totals.keys()
         # Count nobody twice whose ``exited`` did not get through: the totals have it.
         living = {*frame.get("monitors", ()), *chain(*self.owners.values())}
@@ -119,6 +126,7 @@ class Fleet:
 
     def _forget(self, child: str) -> None:
         self._children.pop(child, None)
+        self._admitted.pop(child, None)
         self._missing.discard(child)
 
     def _take(self, totals: Mapping[str, Snapshot]) -> None:
@@ -132,11 +140,20 @@ class Fleet:
     def unadmitted(self) -> Snapshot:
         """Return, at zero, the series that wait for the master to let in their names."""
         found = Tally()
-        for one in (*self._children.values(), self.own):
-            for kind, name, row in rows(one, "counters", "histograms"):
+        for child, one in (*self._children.items(), ("", self.own)):
+            size = sum(map(len, chain(*(one.get(kind, {}).values() for kind in _SUMMED))))
+            if self._admitted.get(child) == size:
+                continue
+            waits = False
+            for kind, name, row in rows(one, *_SUMMED):
                 names = self._names.get(scope_of(row[0]))
-                if names is not None and names.bound(row[0], admit=False) is None:
+                if names is None:
+                    waits = True  # for the master to tell of its pool
+                elif names.bound(row[0], admit=False) is None:
+                    waits = True
                     found.add(kind, name, *zero(row))
+            if not waits:
+                self._admitted[child] = size
         return found.snapshot()
 
     def view(self) -> View:

@@ -20,6 +20,7 @@ from queued.daemon.monitor.collector import COUNTED, FleetCollector, Sample
 from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.reach import Reach
 from queued.daemon.spec import QueueSpec
+from queued.daemon.tally import Tally
 from queued.drivers.base import QueueStats
 from queued.version import __version__
 from queued.web.exposition import render
@@ -297,6 +298,27 @@ def test_a_name_is_shown_when_the_master_has_let_it_in(page: Page) -> None:
     assert "New" not in page.text()
     page.hear("w2", data)
     assert page.value("job_errors_total", queue="emails", error="New") == 5
+
+
+def test_names_of_a_pool_that_went_and_came_back_are_let_in_again(page: Page) -> None:
+    page.fill()
+    page.totals.keep([], 10.0)
+    page.totals.keep([], 10_000.0)
+    page.tell_of_fleet(["w1"], pools=())
+    assert page.fleet.unadmitted() == Tally().snapshot()
+    page.tell_of_fleet(["w1"])
+    assert "app.Send" not in page.text()
+    page.hear("w1", worker_snapshot())
+    assert page.value("attempts_total", **SUCCEEDED) == 3
+
+
+def test_a_snapshot_that_is_broken_where_it_has_changed_is_left_out(page: Page) -> None:
+    """What is as it was is not looked at again."""
+    page.fill()
+    broken = worker_snapshot(99)
+    broken["gauges"]["jobs_in_flight"] = [[{"queue": "emails"}, "x"]]
+    page.fleet.hear({"type": "snapshot", "child": "w1", "data": broken})
+    assert page.value("attempts_total", **SUCCEEDED) == 3
 
 
 def errors_of(worker: int) -> dict[str, Any]:
