@@ -34,6 +34,12 @@ def contradictions(config: Config) -> Iterator[Problem]:
         yield Problem(("http", "listen"), message)
     if config.webhook is not None and config.webhook.url is None:
         yield Problem(("webhook",), "url is missing: where are alerts to be posted?")
+    for name, one in config.schedule.items():
+        if (one.cron is None) == (one.every is None):
+            both = "cron and every are two answers" if one.cron else "cron or every is missing"
+            yield Problem(("schedule", name), f"{both}: when is it to run?")
+        if one.every is not None and "timezone" in one.model_fields_set:
+            yield Problem(("schedule", name, "timezone"), "has no effect: every has no clock")
     for path, queue in _queues(config):
         if queue.polling and queue.sleep == 0:
             message = "polling with sleep 0 would never rest; give sleep at least 100ms"
@@ -54,6 +60,11 @@ def warnings(config: Config, given: Config) -> Iterator[Problem]:
         yield Problem(
             ("shutdown_grace",), "0: whatever runs is cut off at each stop, and run again"
         )
+    for name, one in config.schedule.items():
+        if one.queue not in config.queues:
+            message = f"no pool here serves the queue {one.queue}: its jobs wait for another host"
+            key = ("queue",) if "queue" in one.model_fields_set else ()
+            yield Problem(("schedule", name, *key), message)
     if not config.imports:
         yield Problem(("imports",), "no modules: the workers will know no job")
     yield from _of_settings(("defaults",), given.defaults, given.defaults)

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
-from queued.config.schema import Config, Http, Log, QueueConfig, Webhook
+from queued.config.schema import Config, Http, Log, QueueConfig, Schedule, Webhook
 from queued.config.types import Exponential, Range
 
 _OTHER_NAMES = {
@@ -41,6 +41,11 @@ _OTHER_NAMES = {
     "username": "user",
     "uid": "user",
     "alerts": "webhook",
+    "schedules": "schedule",
+    "cronjobs": "schedule",
+    "crontab": "schedule",
+    "beat_schedule": "schedule",
+    "periodic": "schedule",
     "notify": "webhook",
     "notifications": "webhook",
     "slack": "webhook",
@@ -74,6 +79,16 @@ _BOOLEAN_HINTS = {
     "no": "; write false",
     "off": "; write false",
 }
+_EXAMPLES: dict[tuple[str | int, ...], str] = {
+    ("queues", 1): MINIMAL,
+    ("queues", 2): "{processes: 1}",
+    ("defaults", 1): "{processes: 1}",
+    ("http", 1): '{listen: "127.0.0.1:9470"}, or false for none',
+    ("log", 1): "{level: info}",
+    ("schedule", 2): '{cron: "0 3 * * *", job: app.jobs.Cleanup}',
+    ("webhook", 1): '{url: "https://..."}',
+}
+"""What to write where a mapping is expected: by the first key, and how deep it is."""
 _SECRET = re.compile(r"connection|token|env|url|secret")
 
 
@@ -156,6 +171,7 @@ def _model_at(path: KeyPath) -> type[BaseModel]:
         "webhook": Webhook,
         "defaults": QueueConfig,
         "queues": QueueConfig,
+        "schedule": Schedule,
     }
     return models.get(path[0], Config) if len(path) > 1 else Config
 
@@ -185,18 +201,8 @@ def _number_hint(given: object) -> str:
 
 
 def _mapping_hint(path: KeyPath) -> str:
-    match path:
-        case ("queues",):
-            return f"; write {MINIMAL}"
-        case ("http",):
-            return '; write {listen: "127.0.0.1:9470"}, or false for none'
-        case ("log",):
-            return "; write {level: info}"
-        case ("webhook",):
-            return '; write {url: "https://..."}'
-        case ("queues", _) | ("defaults",):
-            return "; write {processes: 1}"
-    return ""
+    example = _EXAMPLES.get((*path[:1], len(path)))
+    return f"; write {example}" if example else ""
 
 
 def _kind(value: object) -> str:

@@ -6,6 +6,7 @@ The docstrings and descriptions are what editors show.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from queued.config.types import (
     Duration,
     EnvironmentText,
     Flag,
+    Interval,
     OptionalCount,
     OptionalDuration,
     OptionalShare,
@@ -30,8 +32,12 @@ from queued.config.types import (
 )
 from queued.drivers.base import QUEUE_PATTERN
 from queued.environment import DEFAULT_CONNECTION
+from queued.jobs.registry import DEFAULT_QUEUE
+from queued.jobs.settings import WIRE_NAME
+from queued.jobs.timetable import check_cron, zone
 
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.-]*)?")
+SCHEDULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -90,6 +96,40 @@ def _queue_name(name: str) -> str:
         allowed = "letters, digits and _ . : -, up to 64, the first a letter or digit"
         raise ValueError(f"no name for a queue: {allowed}")
     return name
+
+
+def _schedule_name(name: str) -> str:
+    if not SCHEDULE.fullmatch(name):
+        allowed = "letters, digits and _ . -, up to 40, the first a letter or digit"
+        raise ValueError(f"no name for a schedule: {allowed}")
+    return name
+
+
+def _job_name(name: Any) -> Any:
+    if isinstance(name, str) and not WIRE_NAME.fullmatch(name):
+        raise ValueError(f"expected the name of a job such as app.jobs.Cleanup, got {name!r}")
+    return name
+
+
+def _cron(expression: str) -> str:
+    check_cron(expression)
+    return expression
+
+
+def _timezone(name: str) -> str:
+    zone(name)
+    return name
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments as the payload will have them."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
+    except (TypeError, ValueError):
+        hint = "put dates and the like in quotes"
+        message = f"expected texts, numbers, true, false, lists and mappings; {hint}"
+        raise ValueError(message) from None
+    return plain
 
 
 def _nothing_is_empty(value: Any) -> Any:
@@ -239,6 +279,33 @@ class QueueConfig(_Section):
     ] = Field(default_factory=dict, repr=False, description="Environment variables of the workers.")
 
 
+class Schedule(_Section):
+    """A job that is dispatched by the clock, once over all hosts."""
+
+    job: Annotated[Text, BeforeValidator(_job_name)] = Field(
+        description="Its class, as queued check names it, such as app.jobs.Cleanup."
+    )
+    cron: Annotated[Text, AfterValidator(_cron)] | None = Field(
+        default=None, description="Minute, hour, day of the month, month, day of the week."
+    )
+    every: Interval = Field(
+        default=None, description="Instead of cron: an interval, counted from midnight UTC."
+    )
+    timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
+        default="UTC", description="Where cron's clock hangs, such as Europe/Paris."
+    )
+    args: Annotated[dict[Text, Any], Section, AfterValidator(_plain)] = Field(
+        default_factory=dict, repr=False, description="The fields of the job."
+    )
+    queue: Annotated[Text, AfterValidator(_queue_name)] = Field(
+        default=DEFAULT_QUEUE, description="Where the job goes, whatever its class says."
+    )
+    catch_up: Flag = Field(
+        default=False,
+        description="If ticks were missed while everything was down, one of them is run late.",
+    )
+
+
 class Config(_Section):
     """The whole of queue.yaml."""
 
@@ -269,6 +336,9 @@ class Config(_Section):
     user: Annotated[Text, BeforeValidator(_user)] | None = Field(
         default=None,
         description="Whom the daemon becomes when root starts it: a user, or user:group.",
+    )
+    schedule: Annotated[dict[Annotated[str, AfterValidator(_schedule_name)], Schedule], Section] = (
+        Field(default_factory=dict, description="Jobs that are dispatched by the clock, by name.")
     )
     defaults: Annotated[QueueConfig, Section] = Field(
         default_factory=QueueConfig, description="What holds for each queue that says nothing."

@@ -57,6 +57,13 @@ def _optional_duration(value: Any) -> float | None:
     return None if _is_no_limit(value) else parse_duration(value) or None
 
 
+def _interval(value: Any) -> float:
+    seconds = parse_duration(value)
+    if seconds < 1 or seconds % 1:
+        raise ValueError(f"expected whole seconds, at least 1s, got {value!r}")
+    return seconds
+
+
 def _optional_size(value: Any) -> int | None:
     return None if _is_no_limit(value) else parse_size(value) or None
 
@@ -95,6 +102,8 @@ OptionalDuration = Annotated[
     float | None, BeforeValidator(_optional_duration), _optional(DURATION_SCHEMA)
 ]
 """Seconds; none and 0 mean that there is no limit, here and below."""
+Interval = Annotated[float | None, BeforeValidator(_interval), WithJsonSchema(DURATION_SCHEMA)]
+"""Whole seconds."""
 OptionalSize = Annotated[int | None, BeforeValidator(_optional_size), _optional(SIZE_SCHEMA)]
 OptionalShare = Annotated[float | None, BeforeValidator(_optional_share), _optional(SHARE_SCHEMA)]
 """Between 0 and 1."""

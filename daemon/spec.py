@@ -142,6 +142,21 @@ NO_OBJECTIVES = QueueSpec()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSpec:
+    """A job that is dispatched at each tick of ``cron``, else every ``every`` seconds."""
+
+    job: str
+    """The wire name of its class."""
+    queue: str
+    args: dict[str, Any] = field(default_factory=dict)
+    cron: str | None = None
+    every: float | None = None
+    timezone: str = "UTC"
+    catch_up: bool = False
+    """The last tick that was missed is run late."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSpec:
     """Where alerts are posted. URL and secret are never shown."""
 
@@ -161,6 +176,7 @@ class MonitorSpec:
     boot: str
     url: str
     queues: dict[str, QueueSpec] = field(default_factory=dict)
+    schedules: dict[str, ScheduleSpec] = field(default_factory=dict)
     http_token: str | None = None
     http_listen: str | None = None
     """``host:port`` as bound (the port is real even where queue.yaml said 0); None: no HTTP."""
@@ -181,6 +197,9 @@ class MonitorSpec:
     def from_json(cls, text: str) -> Self:
         values = json.loads(text)
         values["queues"] = {name: QueueSpec(**queue) for name, queue in values["queues"].items()}
+        values["schedules"] = {
+            name: ScheduleSpec(**one) for name, one in values["schedules"].items()
+        }
         if values["webhook"] is not None:
             values["webhook"] = WebhookSpec(**values["webhook"])
         values["log"] = LogSpec(**values["log"])

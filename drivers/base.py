@@ -48,6 +48,7 @@ __all__ = [
     "Retry",
     "Settlement",
     "State",
+    "Ticks",
     "Unique",
 ]
 
@@ -205,6 +206,15 @@ class Exchange(NamedTuple):
     """Whether jobs wait in the solo lane."""
     outbox: bool = False
     """Whether something waits to be forwarded to other queues."""
+
+
+class Ticks(NamedTuple):
+    """The schedules of one queue; ticks are whole seconds since the epoch."""
+
+    now: float
+    """The back-end's clock."""
+    last: dict[str, int]
+    """The last tick that was taken, by schedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,6 +405,21 @@ class Driver(Protocol):
         Each message arrives once, however often and by however many this is called, interrupted
         and repeated: also when the job that it brought has run and is gone meanwhile. What that
         puts into the outboxes of those queues is forwarded too.
+        """
+
+    # schedules
+    async def ticks(self, queue: str) -> Ticks:
+        """Return the back-end's clock, and the last tick of each schedule of ``queue``."""
+
+    async def tick(
+        self, queue: str, schedule: str, last: int | None, tick: int, job: NewJob | None
+    ) -> bool:
+        """Take a tick of a schedule: in one step note it, and enqueue ``job`` as ``enqueue`` does.
+
+        Only if ``last`` (None: none) is the last one still, so that of all hosts one takes it; else
+        nothing changes and False is returned, as it is when a call is repeated.
+
+        :param job: ready at once (its delay counts for nothing); None: the tick goes by.
         """
 
     # failed() hooks

@@ -24,6 +24,7 @@ from queued.drivers.base import (
     Reservation,
     Settlement,
     State,
+    Ticks,
 )
 from queued.drivers.memory_batches import Batches
 from queued.drivers.memory_store import Owner, StoredQueue
@@ -194,6 +195,23 @@ class MemoryDriver:
 
     async def forward(self, queue: str) -> int:  # noqa: ARG002 - see memory_batches
         return 0
+
+    # schedules
+    async def ticks(self, queue: str) -> Ticks:
+        with self._store.lock:
+            return Ticks(time.time(), dict(self._queue(queue).ticks))
+
+    async def tick(
+        self, queue: str, schedule: str, last: int | None, tick: int, job: NewJob | None
+    ) -> bool:
+        with self._store.lock:
+            target = self._queue(queue)
+            if target.ticks.get(schedule) != last:
+                return False
+            target.ticks[schedule] = tick
+            if job is not None and target.enqueue(job._replace(delay=0.0), time.time()):
+                target.bell.ring()
+            return True
 
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:

@@ -159,6 +159,7 @@ class StoredQueue:
         self.locks: dict[str, Lock] = {}  # by the name that a job holds
         self.failures: deque[float] = deque()
         self.bell = Bell()
+        self.ticks: dict[str, int] = {}
 
     def to_tail(self, job: Job, ready_at: float) -> None:
         job.state, job.ready_at = State.READY, ready_at

@@ -12,6 +12,7 @@ registered is refused, never imported.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from queued.errors import (
@@ -91,6 +92,16 @@ def build(name: str, body: bytes) -> Job:
         return prepare(registry.lookup(name)).load(body)
     except CorruptPayload as error:
         raise InvalidJob(str(error)) from None
+
+
+def of_fields(name: str, fields: Mapping[str, Any]) -> bytes:
+    """Return the payload of a class that is known by its name alone, for who has not its code.
+
+    The worker checks the fields when it reads them.
+    """
+    header = {"v": VERSION, "job": name}
+    parts = (json.dumps(one, separators=(",", ":")) for one in (header, dict(fields)))
+    return "\n".join(parts).encode()
 
 
 def prepare(cls: type[Job]) -> Codec:

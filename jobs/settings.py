@@ -12,7 +12,7 @@ from queued.jobs.backoff import Backoff, Growth
 from queued.jobs.retrying import error_classes, shadowed
 from queued.units import parse_duration
 
-_WIRE_NAME = re.compile(r"\w[\w.:/<>-]{0,199}")
+WIRE_NAME = re.compile(r"\w[\w.:/<>-]{0,199}")
 
 
 def check_settings(cls: type) -> None:
@@ -48,7 +48,7 @@ def _check_max_tries(value: Any) -> None:
 
 
 def _check_name(value: Any) -> None:
-    if not isinstance(value, str) or not _WIRE_NAME.fullmatch(value):
+    if not isinstance(value, str) or not WIRE_NAME.fullmatch(value):
         raise ValueError(f"expected a wire name such as mail.send, without spaces, got {value!r}")
 
 

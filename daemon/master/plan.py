@@ -6,10 +6,11 @@ all that a reload does: a pool whose blueprint is the same keeps its processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
-from queued.config.schema import Config, Http, QueueConfig, Webhook
+from queued.config.schema import Config, Http, QueueConfig, Schedule, Webhook
 from queued.config.types import Range
 from queued.daemon.master.scaling import Bounds
 from queued.daemon.master.template import Code
@@ -18,6 +19,7 @@ from queued.daemon.spec import (
     LogSpec,
     MonitorSpec,
     QueueSpec,
+    ScheduleSpec,
     WebhookSpec,
     WorkerSpec,
 )
@@ -72,12 +74,25 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
                 name: QueueSpec(max_wait=one.max_wait, max_failure_rate=one.max_failure_rate)
                 for name, one in config.queues.items()
             },
+            schedules={name: schedule_of(one) for name, one in config.schedule.items()},
             http_token=config.http.token if config.http else None,
             http_listen=config.http.listen if config.http else None,
             webhook=webhook_of(config.webhook),
             episodes=episodes,
             log=log,
         ),
+    )
+
+
+def schedule_of(schedule: Schedule) -> ScheduleSpec:
+    return ScheduleSpec(
+        job=schedule.job,
+        queue=schedule.queue,
+        args=schedule.args,
+        cron=schedule.cron,
+        every=schedule.every,
+        timezone=schedule.timezone,
+        catch_up=schedule.catch_up,
     )
 
 
@@ -143,6 +158,7 @@ def changes(old: Plan, new: Plan) -> list[str]:
         lines.append(f"http: {new.http.listen if new.http else 'off'}")
     if old.monitor.webhook != new.monitor.webhook:
         lines.append(f"webhook: {'changed' if new.monitor.webhook else 'off'}")
+    lines += _schedule_changes(old.monitor.schedules, new.monitor.schedules)
     if old.log != new.log:
         lines.append(f"log: level {new.log.level}, format {new.log.format}, jobs {new.log.jobs}")
     for name in {**old.pools, **new.pools}:
@@ -154,6 +170,15 @@ def changes(old: Plan, new: Plan) -> list[str]:
         if changed:
             lines.append(f"queues.{name}: {', '.join(changed)} changed")
     return lines
+
+
+def _schedule_changes(
+    old: Mapping[str, ScheduleSpec], new: Mapping[str, ScheduleSpec]
+) -> Iterator[str]:
+    for name in {**old, **new}:
+        if old.get(name) != new.get(name):
+            what = "removed" if name not in new else "changed" if name in old else "new"
+            yield f"schedule.{name}: {what}"
 
 
 def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list[str]:

@@ -25,6 +25,7 @@ from prometheus_client.utils import floatToGoString
 
 from queued.daemon.metrics import BUCKETS
 from queued.daemon.monitor.fleet import Fleet, View
+from queued.daemon.monitor.scheduler import Scheduler
 from queued.daemon.reach import Reach
 from queued.daemon.spec import QueueSpec
 from queued.drivers.base import QueueStats
@@ -93,6 +94,7 @@ class FleetCollector:
         self, fleet: Fleet, reach: Reach, objectives: Mapping[str, QueueSpec], backend: str = ""
     ) -> None:
         self.sample = Sample()
+        self.scheduler: Scheduler | None = None
         self._fleet = fleet
         self._reach = reach
         self._objectives = objectives
@@ -109,6 +111,8 @@ class FleetCollector:
             driver_up=self._reach.up,
             objectives=self._objectives,
             backend=self._backend,
+            last_ticks=dict(self.scheduler.last) if self.scheduler else {},
+            next_ticks=dict(self.scheduler.next) if self.scheduler else {},
         )
 
 
@@ -122,10 +126,12 @@ class Page(Collector):
     driver_up: bool
     objectives: Mapping[str, QueueSpec]
     backend: str
+    last_ticks: Mapping[str, int]
+    next_ticks: Mapping[str, int]
 
     def collect(self) -> Iterator[Metric]:
         started = time.perf_counter()
-        known = [*self._queues(), *self._pools(), *self._daemon()]
+        known = [*self._queues(), *self._pools(), *self._schedules(), *self._daemon()]
         yield from known
         yield from self._counts({family.name for family in known})
         # The last one: the text of all before it has been written when this is asked for.
@@ -216,6 +222,17 @@ class Page(Collector):
             for name, pool in pools.items():
                 if pool.get(key) is not None:
                     family.add_metric([name], pool[key])
+            yield family
+
+    def _schedules(self) -> Iterator[Metric]:
+        for which, ticks in (("last", self.last_ticks), ("next", self.next_ticks)):
+            family = _gauge(
+                f"schedule_{which}_tick_timestamp_seconds",
+                f"When the {which} tick of the schedule is, since the epoch.",
+                ["schedule"],
+            )
+            for schedule, tick in ticks.items():
+                family.add_metric([schedule], tick)
             yield family
 
     def _daemon(self) -> Iterator[Metric]:

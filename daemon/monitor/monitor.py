@@ -35,6 +35,8 @@ from queued.daemon.monitor.grave import Grave
 from queued.daemon.monitor.janitor import REAP_EVERY, RENEW_EVERY, SAMPLE_EVERY, Janitor
 from queued.daemon.monitor.overview import overview
 from queued.daemon.monitor.recent import Recent
+from queued.daemon.monitor.scheduler import LOOK_EVERY as TICK_EVERY
+from queued.daemon.monitor.scheduler import Scheduler
 from queued.daemon.spec import MonitorSpec
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
@@ -90,6 +92,8 @@ class Monitor:
         backend = backend_id(spec.url, socket.gethostname())
         reach = self._janitor.reach
         self._collector = FleetCollector(self._fleet, reach, spec.queues, backend)
+        self._scheduler = Scheduler(self._driver, reach, spec.schedules)
+        self._collector.scheduler = self._scheduler
         readings = Readings(spec.queues, self._fleet, self._recent, reach)
         self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}
@@ -143,6 +147,7 @@ class Monitor:
                 every(RENEW_EVERY, self._renew, wake=self._introduced),
                 every(RENEW_EVERY, self._bury, wake=self._to_bury),
                 every(REAP_EVERY, self._reap),
+                every(TICK_EVERY, self._scheduler.turn),
                 insist(self._bury_predecessors),
             ):
                 group.create_task(duty)

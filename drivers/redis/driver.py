@@ -22,6 +22,7 @@ from queued.drivers.base import (
     Reservation,
     Settlement,
     State,
+    Ticks,
 )
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.drivers.redis.codec import (
@@ -180,6 +181,25 @@ class RedisDriver:
         """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""
         with contextlib.suppress(DriverUnavailable):
             await self._outbox.forward(queue)
+
+    # schedules
+
+    async def ticks(self, queue: str) -> Ticks:
+        now, *pairs = await self._call("ticks", queue)
+        names = (name.decode() for name in pairs[::2])
+        return Ticks(now / 1000, dict(zip(names, map(int, pairs[1::2]), strict=True)))
+
+    async def tick(
+        self, queue: str, schedule: str, last: int | None, tick: int, job: NewJob | None
+    ) -> bool:
+        values: tuple[Value, ...] = (schedule, "" if last is None else last, tick)
+        if job is not None:
+            values += (pack_id(job.id), job.payload)
+        name = self._commands.name(queue)
+        *_, taken = await self._run([name, self._commands.verb("tick", queue, *values)])
+        return bool(taken)
+
+    # failed() hooks
 
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         answer = await self._call("claim_hooks", queue, limit, milliseconds(visible_after))

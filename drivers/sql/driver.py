@@ -22,6 +22,7 @@ from queued.drivers.base import (
     Reservation,
     Settlement,
     State,
+    Ticks,
 )
 from queued.drivers.sequel import Batch, NewBatch
 from queued.drivers.sql import (
@@ -34,6 +35,7 @@ from queued.drivers.sql import (
     owners,
     promote,
     restore,
+    ticks,
 )
 from queued.drivers.sql.database import Database
 from queued.drivers.sql.joined import join
@@ -161,6 +163,15 @@ class SqlDriver:
         """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""
         with contextlib.suppress(DriverUnavailable):
             await self.forward(queue)
+
+    # schedules
+    async def ticks(self, queue: str) -> Ticks:
+        return await self._database.read(ticks.list_ticks, queue)
+
+    async def tick(
+        self, queue: str, schedule: str, last: int | None, tick: int, job: NewJob | None
+    ) -> bool:
+        return await self._database.write(ticks.tick, queue, schedule, last, tick, job)
 
     # failed() hooks
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:

@@ -6,6 +6,7 @@
     queued_owners    who may reserve, and what each was given last
     queued_locks     what is held so that no second job of its name is enqueued, by which job
     queued_keys      which name a job holds, or held until it failed; most jobs have none
+    queued_ticks     the last tick of each schedule
     queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
     queued_sequels   what follows when a job ends, for the jobs that have a sequel
     queued_outbox    what is to be forwarded to another queue
@@ -22,6 +23,7 @@ the back-end.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -150,7 +152,7 @@ queues = Table(
     Column("refused_total", BigInteger, nullable=False, server_default="0"),
 )
 
-ADDED = {2: [queues.c.keyed, queues.c.refused_total]}
+ADDED: dict[int, list[Column[Any]]] = {2: [queues.c.keyed, queues.c.refused_total], 3: []}
 """The columns that a version of the schema added to tables of the one before."""
 
 sequels = Table(
@@ -194,6 +196,15 @@ members = Table(
     Column("batch", String, primary_key=True),
     Column("member", String, primary_key=True),
     Column("ended", SmallInteger),  # how; NULL: it has not
+)
+
+
+ticks = Table(
+    "queued_ticks",
+    metadata,
+    Column("queue", String, primary_key=True),
+    Column("schedule", String, primary_key=True),
+    Column("last", BigInteger, nullable=False),  # seconds since the epoch
 )
 
 

@@ -39,6 +39,7 @@ class Commands(click.Group):
         "cancel": ("jobs", "Remove a job that waits."),
         "purge": ("jobs", "Remove every job that waits in a queue."),
         "batch": ("sequels", "Show how far a batch is."),
+        "schedule": ("schedule", "List the schedules of queue.yaml; run one now."),
         "failed": ("failed", "List, show, retry and forget failed jobs."),
         "migrate": ("migrate", "Move the jobs of another queue system over."),
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),

@@ -65,6 +65,10 @@ def collect(config: Path, connection: str | None, *, practices: bool = True) -> 
 
 
 def _add_jobs(found: Checklist, loaded: LoadedConfig, *, practices: bool) -> None:
+    from queued.cli.schedule_checks import (  # noqa: PLC0415 - as below
+        schedule_problems,
+        schedule_warnings,
+    )
     from queued.cli.systemd import stop_timeouts  # noqa: PLC0415 - only if the file is right
     from queued.jobs import imports, registry  # noqa: PLC0415 - as above
     from queued.jobs.checks.review import review  # noqa: PLC0415 - as above
@@ -78,6 +82,8 @@ def _add_jobs(found: Checklist, loaded: LoadedConfig, *, practices: bool) -> Non
     classes = dict(sorted(registry.registered().items()))
     found.settings = [{"name": name, **_settings(cls, loaded)} for name, cls in classes.items()]
     if not found.problems:
+        found.problems += schedule_problems(loaded)
+        found.warnings += schedule_warnings(loaded)
         found.warnings += _mismatches(found, loaded)
     found.warnings += stop_timeouts(loaded)
     if practices:
@@ -141,8 +147,9 @@ def _mismatches(found: Checklist, loaded: LoadedConfig) -> Iterator[Finding]:
         reason = f"no pool serves the queue {queue}: {first}{more} would wait for ever"
         fix = f"add {queue}: to queues, or correct queue = in the class"
         yield ignored.finding(UNSERVED_QUEUE, "5", reason, fix, ("queues",))
+    scheduled = {one.queue for one in loaded.config.schedule.values()}
     for queue in found.queues if jobs else []:
-        if queue not in jobs:
+        if queue not in jobs and queue not in scheduled:
             reason = f"queues.{queue}: no job names this queue"
             fix = "its workers wait for nothing: remove it, or name it in a job"
             yield ignored.finding(IDLE_POOL, "6", reason, fix, ("queues", queue))

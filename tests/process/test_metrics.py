@@ -45,6 +45,8 @@ CONFIG = """
 connection: sqlite:///queued.db
 imports: [work]
 http: {listen: "127.0.0.1:0"}
+schedule:
+  leap: {cron: "0 0 29 2 *", job: work.Fine, queue: emails}
 queues:
   emails: {max_wait: 5s, max_failure_rate: 5%}
   ticks: {processes: {min: 2, max: 2}, concurrency: 4}
@@ -74,6 +76,8 @@ workers                         gauge      pool state
 pool_state                      gauge      pool state
 workers_desired                 gauge      pool
 workers_min                     gauge      pool
+schedule_last_tick_timestamp_seconds gauge schedule
+schedule_next_tick_timestamp_seconds gauge schedule
 workers_max                     gauge      pool
 worker_slots                    gauge      pool
 pool_memory_bytes               gauge      pool

@@ -75,6 +75,24 @@ queues:
         ("on: 1\nqueues: {a: }", "queue.yaml:1: on: unknown key; expected connection, imports"),
         ("http: {port: 1}\nqueues: {a: }", "http.port: unknown key; expected listen or token"),
         ("queues: {a: {backoff: {base: 1, factr: 1}}}", "backoff.factr: unknown key; did you mean"),
+        # schedules
+        ("queues: {a: }\nschedule: {s: {job: x}}", "schedule.s: cron or every is missing"),
+        ("queues: {a: }\nschedule: {s: {every: 5}}", "schedule.s: job is missing"),
+        ("queues: {a: }\nschedule: {s: {job: x, every: 1.5}}", "expected whole seconds, at least"),
+        ("queues: {a: }\nschedule: {s: {job: x, cron: 0 3}}", "s.cron: expected five fields"),
+        ("queues: {a: }\nschedule: {s: {job: x y, every: 5}}", "the name of a job such as"),
+        ("queues: {a: }\nschedule: {s: 5}", "expected a mapping, got 5; write {cron:"),
+        ("queues: {a: }\nschedule: {s s: {job: x, every: 5}}", "no name for a schedule: letters"),
+        ("queues: {a: }\nschedule: {s: {job: x, every: 5, arg: }}", 'did you mean "args"?'),
+        ("queues: {a: }\nschedules: {}", 'schedules: unknown key; did you mean "schedule"?'),
+        (
+            "queues: {a: }\nschedule: {s: {job: x, every: 5, cron: '1 * * * *'}}",
+            "cron and every are two answers",
+        ),
+        (
+            "queues: {a: }\nschedule: {s: {job: x, cron: '1 * * * *', timezone: Paris}}",
+            "s.timezone: expected a time zone such as Europe/Paris or UTC, got 'Paris'",
+        ),
         # types
         ("queues: {a: {processes: many}}", "expected a whole number, got 'many'"),
         ("queues: {a: {processes: 1.5}}", "expected a whole number, got 1.5"),

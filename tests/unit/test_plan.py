@@ -7,6 +7,7 @@ import pytest
 from queued.config.load import load
 from queued.daemon.master.plan import Plan, changes, plan
 from queued.daemon.master.scaling import Bounds
+from queued.daemon.spec import ScheduleSpec
 
 BASE = """
 connection: sqlite:///queued.db
@@ -94,6 +95,18 @@ def test_each_difference_is_said(planned, old, new, line):
     lines = changes(planned(), planned(**{old: new}))
     assert any(one.startswith(line) for one in lines), lines
     assert "hunter" not in "\n".join(lines)
+
+
+def test_schedules_reach_the_monitor_and_their_changes_are_said(planned):
+    base = BASE + "schedule: {a: {every: 5m, job: x}, b: {every: 5m, job: x}}"
+    asked = planned(base)
+    assert asked.monitor.schedules["a"] == ScheduleSpec(job="x", queue="default", every=300)
+    other = BASE + "schedule: {b: {every: 6m, job: x}, c: {every: 5m, job: x}}"
+    assert changes(asked, planned(other)) == [
+        "schedule.a: removed",
+        "schedule.b: changed",
+        "schedule.c: new",
+    ]
 
 
 def test_a_removed_queue_is_said(planned):

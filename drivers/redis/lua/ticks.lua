@@ -1,0 +1,9 @@
+#!lua flags=no-writes
+-- ticks: the server's clock, and the last tick of each schedule of the queue
+-- KEYS ticks
+-- ARGV –
+-- returns ms since the epoch, then a name and a tick for each
+local ticks = KEYS[1]
+-- include _clock
+
+return { now, unpack(redis.call('HGETALL', ticks)) }
