@@ -23,7 +23,6 @@ the back-end.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -48,7 +47,7 @@ from queued.drivers.base import Lane, State
 from queued.drivers.sequel import End
 from queued.drivers.sql.views import failed_jobs
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 STATE_CODES = {State.READY: 0, State.SCHEDULED: 1, State.RESERVED: 2, State.FAILED: 3}
 STATES = {code: state for state, code in STATE_CODES.items()}
@@ -152,7 +151,7 @@ queues = Table(
     Column("refused_total", BigInteger, nullable=False, server_default="0"),
 )
 
-ADDED: dict[int, list[Column[Any]]] = {2: [queues.c.keyed, queues.c.refused_total], 3: []}
+ADDED = {2: [queues.c.keyed, queues.c.refused_total]}
 """The columns that a version of the schema added to tables of the one before."""
 
 sequels = Table(
