@@ -24,7 +24,7 @@ http: {listen: "127.0.0.1:0"}
 defaults: {sleep: 1, kill_grace: 1, timeout: 30}
 queues:
   critical: {concurrency: 20, max_wait: 5s}
-  emails: {concurrency: 5, max_wait: 30s, max_failure_rate: 20%}
+  emails: {concurrency: 5, max_wait: 30s, max_failure_rate: 10%}
   reports: {concurrency: 2, max_wait: 10m}
   images: {concurrency: 2}
   webhooks: {concurrency: 5}
