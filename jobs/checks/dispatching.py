@@ -11,13 +11,14 @@ from queued.jobs.checks.rule import Level, Note, Place, Rule
 from queued.jobs.checks.source import FUNCTIONS, Function, Module
 from queued.jobs.checks.subject import Subject
 
-_QUEUE = r"queued\.(?:queue|jobs\.queue\.(?:queue|_program)|Queue\(\)|jobs\.queue\.Queue\(\))"
+_QUEUE = r"queued\.(?:queue|jobs\.queue\.(?:queue|_program)|(?:jobs\.queue\.)?Queue\(\))"
+_QUEUE += r"(?:\.sync|\.within\(\))?"
 _ONE = re.compile(
-    rf"queued\.dispatch|queued\.jobs\.queue\.dispatch|{_QUEUE}\.(?:sync\.)?(?:push|later)"
+    rf"queued\.dispatch|queued\.jobs\.queue\.dispatch|{_QUEUE}\.(?:push|later)"
     r"|queued\.jobs\.queue\.Queue\.(?:push|later)"
 )
 _MANY = re.compile(
-    rf"{_QUEUE}\.(?:sync\.)?bulk|queued\.jobs\.queue\.Queue\.bulk"
+    rf"{_QUEUE}\.bulk|queued\.jobs\.queue\.Queue\.bulk"
     r"|queued\.(?:jobs\.chains\.)?(?:chain|batch)\(\)(?:\.\w+\(\))*\.dispatch"
 )
 _IDS = ("id", "ids", "unique_key")

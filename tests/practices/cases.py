@@ -20,11 +20,14 @@ IMPORTS = {
 HEAD = """\
 import asyncio
 import logging
+import sys
 import time
+from pathlib import Path
 
 from queued import Job, dispatch, queue
 
 logger = logging.getLogger(__name__)
+QUEUED = Path(sys.executable).with_name("queued")
 """
 SEND_EMAIL_JOB = """
 class SendEmailJob(Job):
@@ -225,13 +228,18 @@ await check_failure_rate()
         rules=found("dispatch-in-loop"),
     ),
     "20": Case(
-        takes="cleanup_old_failed_jobs",
+        takes="done",
+        before="""
+async def cleanup_old_failed_jobs(days):
+    command = (QUEUED, "failed", "flush", "--until", f"{days}d", "--yes")
+    flush = await asyncio.create_subprocess_exec(*command)
+    await done("flushed", days, await flush.wait())
+""",
         run="""
-logging.basicConfig(level=logging.INFO)
 await weekly_cleanup()
 await daily_health_check()
 """,
-        calls=(("cleanup_old_failed_jobs", 30),),
+        calls=(("done", "flushed", 30, 0),),
     ),
     "a-bad": Case(rules=found("blocking-call")),
     "a-good": Case(

@@ -183,16 +183,23 @@ def ran_by_a_worker(folder: Path, words: list[str], queue: str, *, fails: bool =
     assert ("work.Count" in failed) is fails
 
 
-def test_scaling() -> None:
-    """The shipped compose file can be scaled: nothing in it is one container's own."""
+def test_scaling(stage: Stage) -> None:
+    """Up and down by a command, in the guide's numbers; and the shipped compose file can do it."""
     import yaml
 
-    [up, down] = commands("18-bash")
-    assert up[:-1] == down[:-1] == ["docker", "compose", "up", "-d", "--scale"]
+    orders = commands("18-bash")
+    for order in orders:
+        assert order[:-1] == ["docker", "compose", "up", "-d", "--scale"]
+        queue, _, count = order[-1].removeprefix("queue-worker-").partition("=")
+        stage.daemon.run("scale", queue, count)
+        until(
+            lambda queue=queue, count=count: len(stage.daemon.workers(queue)) == int(count),
+            f"{count} workers of {queue}",
+        )
     root = Path(__file__).resolve().parents[2]
     compose = yaml.safe_load((root / "examples/deploy/docker/compose.yaml").read_text())
     worker = compose["services"]["worker"]
-    assert not {"container_name", "ports"} & worker.keys()
+    assert not {"container_name", "ports"} & worker.keys()  # what only one container can have
 
 
 def test_a_process_manager() -> None:

@@ -206,6 +206,7 @@ DISPATCH = [
     ("", "queue.sync.push(self)"),
     ("from queued import chain", "await chain([self]).dispatch()"),
     ("from queued import batch", "await batch([self]).then(self).dispatch()"),
+    ("", "queue.within(self.session).push(self)"),
     ("import queued", "await queued.dispatch(self)"),
     ("from queued import dispatch as send", "await send(self)"),
     ("from queued import Queue\nmine = Queue()", "await mine.push(self)"),
