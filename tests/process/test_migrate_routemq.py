@@ -173,7 +173,7 @@ def test_what_cannot_be_moved_is_listed_and_left(app: Application, source: Redis
     said = answer.err
     assert "1 job left (waiting in emails): app.jobs.gone.Nowhere: no such class in imports" in said
     assert "perhaps --map old.place.Report=app.reports.Report" in said
-    assert "app.reports.Report: Report: month" in said
+    assert "app.reports.Report: Report.month: Input should be a valid integer" in said
     assert "2 jobs left (waiting in emails): ?: this is no job as RouteMQ writes one" in said
     assert "no queue of queued may be called so" in said
     left = source.client.lrange("routemq:queue:emails", 0, -1)
