@@ -21,6 +21,7 @@ from queued.config.source import compose
 from queued.config.trust import doubts
 from queued.errors import ConfigError
 from queued.jobs.text import one_line
+from queued.policy import KINDS, KeysFile, Policy, keys, size_from
 
 MOST_PROBLEMS = 100
 """Lines; who has more begins with these."""
@@ -36,6 +37,8 @@ class LoadedConfig:
     """Absolute."""
     connection_source: str
     """What named the back-end: a flag, a variable, the file, or the default."""
+    policy: Policy = field(default_factory=Policy)
+    """What holds for payloads; the environment's word wins over the file's keys."""
     warnings: tuple[str, ...] = ()
     """One line each, as errors are: ``queue.yaml:3: queues.emails.timeout: ...``."""
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
@@ -68,11 +71,36 @@ def load(
     if given is not None:
         config = _merged(given).model_copy(update={"connection": url})
         problems += _without_echoes(contradictions(config), problems)
-    elsewhere += tuple(doubts(path, given.user if given else None))
+    policy, doubtful = _policy(config, path, environ)
+    elsewhere += (*doubtful, *doubts(path, given.user if given else None))
     if problems or elsewhere or given is None or config is None:
         raise ConfigError([*_lines(problems, document, name), *elsewhere])
     noticed = _lines(warnings(config, given), document, name)
-    return LoadedConfig(config, path, source, tuple(noticed), document.lines)
+    return LoadedConfig(config, path, source, policy, tuple(noticed), document.lines)
+
+
+def _policy(
+    config: Config | None, path: Path, environ: Mapping[str, str]
+) -> tuple[Policy, list[str]]:
+    """Return what holds for payloads, and what is wrong with that."""
+    if config is None:
+        return Policy(), []
+    problems: list[str] = []
+    found: dict[str, tuple[str, ...]] = {}
+    for kind in KINDS:
+        named = getattr(config, kind).keys_file
+        where = f"{_short(path)}: {kind}.keys_file"
+        file = KeysFile(named, path.parent, where) if named else None
+        try:
+            found[kind] = keys(kind, environ, Path.cwd(), file)
+        except ConfigError as error:
+            problems += error.problems
+    try:
+        size = config.defaults.max_payload or size_from(environ)
+    except ConfigError as error:
+        return Policy(), [*problems, *error.problems]
+    limits = {name: one.max_payload for name, one in config.queues.items() if one.max_payload}
+    return Policy(**found, max_payload=size, by_queue=limits), problems
 
 
 def _validated(tree: dict[str, Any], problems: list[Problem]) -> Config | None:

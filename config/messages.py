@@ -11,7 +11,11 @@ from pydantic_core import ErrorDetails
 
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
+<<<<<<< HEAD
 from queued.config.schema import Config, Http, Log, QueueConfig, Schedule, Webhook
+=======
+from queued.config.schema import Config, Http, Keys, Log, QueueConfig, Webhook
+>>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
 from queued.config.types import Exponential, Range
 
 _OTHER_NAMES = {
@@ -51,6 +55,11 @@ _OTHER_NAMES = {
     "slack": "webhook",
     "failure_rate": "max_failure_rate",
     "error_rate": "max_failure_rate",
+    "encrypt": "encryption",
+    "sign": "signing",
+    "keys": "keys_file",
+    "max_size": "max_payload",
+    "payload_limit": "max_payload",
 }
 """What other systems call a key of ours."""
 
@@ -169,6 +178,8 @@ def _model_at(path: KeyPath) -> type[BaseModel]:
         "http": Http,
         "log": Log,
         "webhook": Webhook,
+        "encryption": Keys,
+        "signing": Keys,
         "defaults": QueueConfig,
         "queues": QueueConfig,
         "schedule": Schedule,

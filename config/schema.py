@@ -24,6 +24,7 @@ from queued.config.types import (
     OptionalDuration,
     OptionalShare,
     OptionalSize,
+    PayloadSize,
     Processes,
     Text,
     Timeout,
@@ -208,6 +209,16 @@ class Webhook(_Section):
     )
 
 
+class Keys(_Section):
+    """Where keys are: for encryption, or for signing."""
+
+    keys_file: Text | None = Field(
+        default=None,
+        description="A file with a key a line, the first of which makes; a relative name starts in"
+        " $CREDENTIALS_DIRECTORY, or at this file's folder.",
+    )
+
+
 Section = BeforeValidator(_nothing_is_empty)
 
 
@@ -249,6 +260,9 @@ class QueueConfig(_Section):
     )
     max_memory: OptionalSize = Field(
         default=None, description="A worker that holds more is replaced between jobs."
+    )
+    max_payload: PayloadSize | None = Field(
+        default=None, description="The largest job that is taken, as stored; 1MiB by default."
     )
     max_wait: OptionalDuration = Field(
         default=None, description="The objective: no job should wait longer before it runs."
@@ -324,6 +338,13 @@ class Config(_Section):
     log: Annotated[Log, Section] = Field(default_factory=Log, description="Logging.")
     webhook: Webhook | None = Field(
         default=None, description="Where alerts are posted; without it they are only logged."
+    )
+    encryption: Annotated[Keys, Section] = Field(
+        default_factory=Keys, description="The keys for jobs with encrypt = True."
+    )
+    signing: Annotated[Keys, Section] = Field(
+        default_factory=Keys,
+        description="The keys that sign all jobs; with one, no other job is run.",
     )
     tracing: Annotated[Text, BeforeValidator(_function)] | None = Field(
         default=None,

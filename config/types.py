@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from queued.config.document import Expanded, typed
+from queued.policy import payload_size
 from queued.units import parse_duration, parse_share, parse_size
 
 _N = r"[0-9]+(\.[0-9]+)?"
@@ -105,6 +106,8 @@ OptionalDuration = Annotated[
 Interval = Annotated[float | None, BeforeValidator(_interval), WithJsonSchema(DURATION_SCHEMA)]
 """Whole seconds."""
 OptionalSize = Annotated[int | None, BeforeValidator(_optional_size), _optional(SIZE_SCHEMA)]
+PayloadSize = Annotated[int, BeforeValidator(payload_size), WithJsonSchema(SIZE_SCHEMA)]
+"""Bytes: more than 0, and what a back-end takes in one call."""
 OptionalShare = Annotated[float | None, BeforeValidator(_optional_share), _optional(SHARE_SCHEMA)]
 """Between 0 and 1."""
 OptionalCount = Annotated[

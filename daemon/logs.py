@@ -19,7 +19,6 @@ import json
 import logging
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -30,7 +29,7 @@ from structlog.typing import EventDict, Processor
 from queued.daemon.lines import Lines
 from queued.daemon.repeats import Repeats
 from queued.daemon.spec import LogSpec
-from queued.jobs.outcome import trace
+from queued.daemon.veils import add_exception, hide, text_of
 from queued.jobs.redaction import SECRET_NAME, redact_text
 from queued.jobs.tracing import current_ids
 
@@ -111,26 +110,16 @@ def _processors(
     return [
         structlog.contextvars.merge_contextvars,
         add_process,
+        hide,
         repeats,
         _add_trace,
         structlog.processors.add_log_level,
         stamp,
         *((_for_people,) if console else ()),
-        _add_exception,
+        add_exception,
         _clean_for_console if console else _clean_for_json,
         render,
     ]
-
-
-def _add_exception(_: Any, __: str, event: EventDict) -> EventDict:
-    """Put a traceback into its field, from the user's own code on."""
-    found = event.pop("exc_info", None)
-    if found is True:
-        found = sys.exc_info()
-    error = found[1] if isinstance(found, tuple) else found
-    if isinstance(error, BaseException):
-        event["exception"] = trace(error)
-    return event
 
 
 def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
@@ -162,7 +151,8 @@ def _for_people(_: Any, __: str, event: EventDict) -> EventDict:
         for name in (*_SAID, *_SAID_BY.get(str(event["event"]), ())):
             event.pop(name, None)
         if event["level"] == "warning":
-            event.pop("exc_info", None)
+            for name in ("exc_info", "exception"):
+                event.pop(name, None)
             return event
     elif "job" in event:
         event["job"] = str(event["job"]).rpartition(".")[2]
@@ -254,8 +244,7 @@ def _cleaned(name: str, value: Any, depth: int) -> Any:
         if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):  # noqa: PLR2004 - a pair, as of headers
             names = ("", value[0])
         return [_clean_value(name, item, depth - 1) for name, item in zip(names, value)]  # noqa: B905 - one may be endless
-    said = f"{type(value).__name__}: {value}" if isinstance(value, Exception) else str(value)
-    return redact(said)
+    return redact(text_of(value))
 
 
 def redact(text: str) -> str:

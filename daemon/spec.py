@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from queued.drivers.states import Lane
+from queued.policy import Policy
 
 
 def worker_name(pool: str, index: int, lane: Lane = Lane.NORMAL) -> str:
@@ -104,6 +105,8 @@ class WorkerSpec:
     log: LogSpec = field(default_factory=LogSpec)
     tracing: str = ""
     """``module:function``: what makes a worker trace; empty: nothing does."""
+    policy: Policy | None = field(default=None, repr=False)
+    """What holds for payloads; None: what the process finds by itself."""
 
     @property
     def solo(self) -> bool:
@@ -123,6 +126,7 @@ class WorkerSpec:
         values["lane"] = Lane(values["lane"])
         values["limits"] = LimitsSpec(**values["limits"])
         values["flags"] = LimitsSpec(**values["flags"])
+        values["policy"] = _policy(values["policy"])
         values["log"] = LogSpec(**values["log"])
         return cls(**values)
 
@@ -189,6 +193,8 @@ class MonitorSpec:
     steadiness: float = 1.0
     """What the times are multiplied by for which something must be bad, or good, to be said."""
     log: LogSpec = field(default_factory=LogSpec)
+    policy: Policy | None = field(default=None, repr=False)
+    """As a worker's."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -196,6 +202,7 @@ class MonitorSpec:
     @classmethod
     def from_json(cls, text: str) -> Self:
         values = json.loads(text)
+        values["policy"] = _policy(values["policy"])
         values["queues"] = {name: QueueSpec(**queue) for name, queue in values["queues"].items()}
         values["schedules"] = {
             name: ScheduleSpec(**one) for name, one in values["schedules"].items()
@@ -204,3 +211,7 @@ class MonitorSpec:
             values["webhook"] = WebhookSpec(**values["webhook"])
         values["log"] = LogSpec(**values["log"])
         return cls(**values)
+
+
+def _policy(values: dict[str, Any] | None) -> Policy | None:
+    return None if values is None else Policy.from_plain(values)

@@ -21,7 +21,7 @@ from queued.jobs.client import BATCH_BYTES, unavailable
 from queued.jobs.ids import new_id
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, checked_id, pack, seconds_until
-from queued.jobs.payload import MAX_PAYLOAD
+from queued.policy import MAX_PAYLOAD
 from queued.units import format_size
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ never loads pydantic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -54,8 +54,13 @@ class Codec:
         self._validate_python = adapter.validator.validate_python
         self._validate_json = adapter.validator.validate_json
         self._to_json = serializer.to_json
+        self._secret = bool(cls.encrypt)
         self.header = b""
         """The first line of payloads; empty until a job is dispatched for the first time."""
+        self.write: Callable[[Job], bytes] = self.dump
+        """Makes the body of payloads: ``dump``, or what encrypts it."""
+        self.limit = 0
+        """Bytes; a payload up to that size is small enough wherever it goes."""
 
     def dump(self, job: Job) -> bytes:
         """Return a job's fields as JSON, of which ``load`` is sure to make the same job.
@@ -98,7 +103,7 @@ class Codec:
         except ValidationError as error:
             raise CorruptPayload(self._problems(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever a validator of the user's raises
-            raise CorruptPayload(f"{self._kind} cannot be read: {error_text(error)}") from None
+            raise CorruptPayload(f"{self._kind} cannot be read: {self._text(error)}") from None
         if not self._typed:
             return self._load_attributes(values)
         if len(values) != len(self._names):
@@ -108,6 +113,14 @@ class Codec:
             values.update(self._definition.fresh_private())
         job.__dict__ = values
         return job
+
+    def values(self, body: bytes) -> dict[str, Any]:
+        """Return the fields that ``load`` would make of a body, and no job of them.
+
+        :raises ValidationError: it does not fit the class.
+        """
+        values: dict[str, Any] = self._validate_json(body, by_alias=True, by_name=True)
+        return values
 
     def _load_attributes(self, values: dict[str, Any]) -> Job:
         for name in values:
@@ -181,7 +194,11 @@ class Codec:
             except Exception as own:  # noqa: BLE001 - as above
                 where, error = f"{self._kind}.{name}", own
                 break
-        return f"{where}: cannot be written as JSON: {error_text(error, 200)}"
+        return f"{where}: cannot be written as JSON: {self._text(error, 200)}"
+
+    def _text(self, error: Exception, limit: int = 500) -> str:
+        """Return an error's text; it may show values, so that of a class that encrypts has none."""
+        return type(error).__name__ if self._secret else error_text(error, limit)
 
     def _problems(self, error: ValidationError) -> str:
         count = error.error_count()
@@ -195,6 +212,10 @@ class Codec:
 
     def _problem(self, problem: Any) -> str:
         location, kind = problem["loc"], problem["type"]
+        if self._secret:  # keys of a dict, tags and what validators say may be values
+            known = [name for name in location[:1] if name in self._names]
+            where = ".".join([self._kind, *known])
+            return f"{where}: does not fit ({kind}; more is not told of a class that encrypts)"
         where = self._kind + "".join(
             f"[{part}]" if isinstance(part, int) else f".{one_line(part, 80)}" for part in location
         )

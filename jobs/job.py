@@ -34,6 +34,8 @@ class Job:
       ``{"base": 1, "factor": 2, "cap": "5m", "jitter": 0.1}``.
     * ``retry_on``, ``give_up_on``: for which exceptions there is a further try, and for which none;
       a class, or a tuple of them.
+    * ``max_payload``: how large it may be as stored, in bytes or as ``"64KiB"``.
+    * ``encrypt``: its fields are encrypted in the back-end, and shown nowhere.
     * ``name``: what payloads call it, else module path and class.
     * ``unique_key``: ``"{user_id}"``, a method, or True for all fields: while one job of a key
       waits or runs, no second one is enqueued in its queue; ``unique_for``: for so long instead.
@@ -54,6 +56,8 @@ class Job:
     retry_backoff_enabled: ClassVar[bool | None] = None
     retry_backoff_max_delay: ClassVar[float | str | None] = None
     retry_backoff_jitter: ClassVar[float | None] = None
+    max_payload: ClassVar[int | str | None] = None
+    encrypt: ClassVar[bool | None] = None
     name: ClassVar[str | None] = None
     unique_key: ClassVar[Any] = None
     unique_for: ClassVar[float | str | None] = None
@@ -98,8 +102,9 @@ class Job:
         return target
 
     def __repr__(self) -> str:
+        encrypt = type(self).encrypt
         shown = (
-            f"{name}={HIDDEN if looks_secret(name) else one_line(repr(value), 80)}"
+            f"{name}={HIDDEN if encrypt or looks_secret(name) else one_line(repr(value), 80)}"
             for name, value in self.__dict__.items()
             if not name.startswith("_")
         )

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queued.drivers import base
 from queued.drivers.states import Charge
-from queued.errors import CorruptPayload, JobCrashed, JobTimeout, UnknownJob
+from queued.errors import (
+    BadSignature,
+    CorruptPayload,
+    EncryptionError,
+    JobCrashed,
+    JobTimeout,
+    UnknownJob,
+)
 from queued.jobs.dossier import in_brief
 from queued.jobs.frames import is_ours
 from queued.jobs.limits import Limits
@@ -23,10 +30,15 @@ from queued.jobs.redaction import redact_text
 from queued.jobs.text import error_text, one_line, safe_lines
 from queued.units import format_duration, parse_duration
 
+if TYPE_CHECKING:
+    from queued.jobs.veil import Veil
+
 MAX_NOTE = 500
 """Bytes of a note without a dossier: one for each run is kept beside the job."""
 MAX_TRACEBACK = 16 * 1024
 """Characters of a stored traceback; its first and last lines are kept."""
+OF_PAYLOAD = (BadSignature, CorruptPayload, EncryptionError, UnknownJob)
+"""Errors of what is stored, raised before any code of the job has run."""
 HOOK_AFTER = 60.0
 """Seconds after which any worker may run a ``failed()`` that the failing worker did not."""
 
@@ -92,6 +104,7 @@ def decide(
     timed_out: bool = False,
     readable: bool = True,
     dossier: Mapping[str, Any] | None = None,
+    veil: Veil | None = None,
 ) -> Decision:
     """Return what becomes of a job after a run that ended with ``error`` (None: it returned).
 
@@ -99,7 +112,9 @@ def decide(
     what swallowed the cancellation may have been half done. ``hook``: the class has a ``failed()``;
     ``readable``: there was an instance, so that the error is the job's own and not its payload's;
     ``now`` is wall-clock time in seconds, for the record only; ``dossier`` is of a run that ends
-    with its worker.
+    with its worker; ``veil`` hides what an encrypted job holds.
+
+    What may not be read here (a wrong signature, no key) costs no try: it is no fault of the job's.
     """
     if error is None and not timed_out:
         return Decision(base.Ack(reservation.id, reservation.fence), Outcome.SUCCEEDED)
@@ -108,8 +123,10 @@ def decide(
     charge = Charge.TIMEOUT if timed_out else Charge.ERROR
     tries = reservation.counts.tries + 1
     run = reservation.counts.runs + 1
-    said = _said(error, job, limits, timed_out=timed_out)
+    said = _said(error, job, limits, timed_out=timed_out, veil=veil)
     reason = _reason(error, tries, limits, timed_out=timed_out, readable=readable)
+    if not readable and isinstance(error, BadSignature | EncryptionError):
+        charge = Charge.NONE
     where: dict[str, Any] = {"at": now, "error": said, "worker": worker, "dossier": dossier}
 
     if reason is None:
@@ -130,7 +147,7 @@ def decide(
         reservation.id,
         reservation.fence,
         charge,
-        record(kind=_kind(failure), trace=trace(failure), job=job, reason=reason, **where),
+        record(kind=_kind(failure), trace=trace(failure, veil), job=job, reason=reason, **where),
         note(outcome, run=run, **where),
         HOOK_AFTER if hook and readable else None,
     )
@@ -180,8 +197,8 @@ def record(
     """Return the record of a failure, all of it text.
 
     ``reason`` is why there was no further try: ``max_tries``, ``timed_out``, ``fail`` (the job said
-    so), ``give_up_on`` or ``retry_on`` (its class did), ``unknown_job`` or ``corrupt_payload``; the
-    janitor's records also have ``crashed``.
+    so), ``give_up_on`` or ``retry_on`` (its class did), ``unknown_job``, ``corrupt_payload``,
+    ``bad_signature``, ``no_key`` or ``wrong_key``; the janitor's records also have ``crashed``.
     ``dossier``: of a job that lost its worker.
     """
     values = {
@@ -211,8 +228,11 @@ def exception_of(stored: bytes) -> Exception:
     return known(error.removeprefix(f"{kind}: ")) if known else Fail(error)
 
 
-def trace(error: BaseException) -> str:
-    """Return an exception's traceback as text, from the user's own code on, cut in the middle."""
+def trace(error: BaseException, veil: Callable[[str], str] | None = None) -> str:
+    """Return an exception's traceback as text, from the user's own code on, cut in the middle.
+
+    :param veil: hides what an encrypted job holds.
+    """
     start = error.__traceback__
     frames = start
     while frames is not None and is_ours(frames.tb_frame):
@@ -220,9 +240,12 @@ def trace(error: BaseException) -> str:
     try:
         lines = traceback.format_exception(type(error), error, frames or start)
         # A message may be megabytes; a secret that this first cut halves is gone with the second.
-        text = safe_lines(redact_text(_cut("".join(lines), 4 * MAX_TRACEBACK)))
+        whole = "".join(lines)
+        shown = whole if veil is None else veil(whole)
+        text = safe_lines(redact_text(_cut(shown, 4 * MAX_TRACEBACK)))
     except Exception as problem:  # noqa: BLE001 - the user's exception may fail to print itself
-        return f"{_text(error)} (the traceback cannot be printed: {_text(problem)})"
+        said = f"the traceback cannot be printed: {_text(problem, veil)}"
+        return f"{_text(error, veil)} ({said})"
     return _cut(text)
 
 
@@ -233,22 +256,19 @@ def _cut(text: str, longest: int = MAX_TRACEBACK) -> str:
     return f"{text[:head]}\n… cut …\n{text[head + 9 - longest :]}"
 
 
-def _text(error: BaseException) -> str:
-    """Return ``ValueError: boom`` without what looks like a secret."""
-    return one_line(redact_text(error_text(error, 4_000)))
+def _text(error: BaseException, veil: Callable[[str], str] | None) -> str:
+    """Return ``ValueError: boom`` without what looks like a secret, or is one."""
+    return one_line(redact_text(error_text(error, 4_000, veil)))
 
 
 def _reason(
     error: BaseException | None, tries: int, limits: Limits, *, timed_out: bool, readable: bool
 ) -> str | None:
     """Say why there is no further try; None: there is one."""
-    match error:
-        case UnknownJob() if not readable:
-            return "unknown_job"
-        case CorruptPayload() if not readable:
-            return "corrupt_payload"
-        case Fail():
-            return "fail"
+    if not readable and isinstance(error, OF_PAYLOAD):
+        return error.reason
+    if isinstance(error, Fail):
+        return "fail"
     if tries >= limits.max_tries:
         return "timed_out" if timed_out else "max_tries"
     if isinstance(error, Retry) and not timed_out:
@@ -257,12 +277,19 @@ def _reason(
     return limits.retrying.refusal(kind)
 
 
-def _said(error: BaseException | None, job: str, limits: Limits, *, timed_out: bool) -> str:
+def _said(
+    error: BaseException | None,
+    job: str,
+    limits: Limits,
+    *,
+    timed_out: bool,
+    veil: Callable[[str], str] | None,
+) -> str:
     if timed_out and not isinstance(error, Fail | Retry | JobTimeout):
         limit = f" of {format_duration(limits.timeout)}" if limits.timeout else ""
         return f"JobTimeout: {_short(job)} ran longer than its timeout{limit}"
     assert error is not None  # nothing to say of a success
-    return _text(error)
+    return _text(error, veil)
 
 
 def _kind(error: BaseException) -> str:

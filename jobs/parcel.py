@@ -53,10 +53,14 @@ class Load:
         ids = new_ids(len(jobs)) if self._given is None else self._given[start : start + len(jobs)]
         for number, (job, job_id) in enumerate(zip(jobs, ids, strict=True), start):
             try:
-                self.payloads.append(payload.encode(job))
-                self.queues.append(checked_queue(self._queue or job.queue or DEFAULT_QUEUE))
+                encoded = payload.encode(job, self._queue)
+                name = checked_queue(self._queue or job.queue or DEFAULT_QUEUE)
                 if self._given is not None:
                     checked_id(job_id)
+                if payload.signer is not None:
+                    encoded = payload.signer.sign(encoded, name, job_id)
+                self.payloads.append(encoded)
+                self.queues.append(name)
                 if type(job).unique_key is not None and (unique := unique_of(job)):
                     self.uniques[number] = unique
             except InvalidJob as error:
@@ -95,8 +99,10 @@ def pack(  # noqa: PLR0917 - in the order of push
     :raises InvalidJob: a field, a name, the id or the key is wrong.
     """
     known = new_id() if job_id is None else checked_id(job_id)
-    encoded = payload.encode(job)
+    encoded = payload.encode(job, queue)
     name = checked_queue(queue or job.queue or DEFAULT_QUEUE)
+    if payload.signer is not None:
+        encoded = payload.signer.sign(encoded, name, known)
     if unique_key is None and unique_for is None and type(job).unique_key is None:
         return Parcel(name, NewJob(known, encoded, seconds))
     return Parcel(name, NewJob(known, encoded, seconds, unique_of(job, unique_key, unique_for)))

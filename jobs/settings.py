@@ -10,6 +10,7 @@ from queued.drivers.base import QUEUE_PATTERN
 from queued.errors import JobDefinitionError
 from queued.jobs.backoff import Backoff, Growth
 from queued.jobs.retrying import error_classes, shadowed
+from queued.policy import payload_size
 from queued.units import parse_duration
 
 WIRE_NAME = re.compile(r"\w[\w.:/<>-]{0,199}")
@@ -73,6 +74,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "retry_backoff_enabled": _check_flag,
     "retry_backoff_max_delay": lambda value: Growth(max_delay=value),
     "retry_backoff_jitter": lambda value: Growth(jitter=value),
+    "max_payload": payload_size,
+    "encrypt": _check_flag,
     "name": _check_name,
     "unique_for": _check_span,
 }

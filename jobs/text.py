@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 # What ends a line, moves a terminal's cursor, reorders text or cannot be encoded.
@@ -23,13 +23,17 @@ def safe_lines(text: str) -> str:
     return _UNSAFE_IN_LINES.sub(_escape, text)
 
 
-def error_text(error: BaseException, limit: int = 500) -> str:
-    """Return ``ValueError: boom``, on one line."""
+def error_text(
+    error: BaseException, limit: int = 500, veil: Callable[[str], str] | None = None
+) -> str:
+    """Return ``ValueError: boom``, on one line; ``veil`` hides what is not to be seen of it."""
     kind = type(error).__name__
     try:
         said = str(error)
     except Exception:  # noqa: BLE001 - an exception of the user's may fail to print itself
         said = "(its message cannot be printed)"
+    if veil is not None:
+        said = veil(said)
     return one_line(f"{kind}: {said}" if said else kind, limit)
 
 

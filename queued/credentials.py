@@ -22,17 +22,18 @@ class Missing(Unreadable):
     """There is no such file, or nothing in it."""
 
 
-def read(name: str, environ: Mapping[str, str], folder: Path) -> str:
+def read(name: str, environ: Mapping[str, str], folder: Path, *, reference: bool = True) -> str:
     """Return the text of a file, without the line break at its end.
 
     :param name: a path; a relative one starts in the service manager's $CREDENTIALS_DIRECTORY, or
         without that in ``folder``.
+    :param reference: messages begin with the ``${file:NAME}`` that stood in queue.yaml.
     :raises Missing: it is not there, or empty.
     :raises Unreadable: it cannot be read, is no regular file, too large, or no text.
     """
     given = environ.get("CREDENTIALS_DIRECTORY")
     path = (Path(given) if given else folder) / name
-    shown = f"${{file:{name}}}: {path}"
+    shown = f"${{file:{name}}}: {path}" if reference else str(path)
     try:
         raw = _bytes(path, shown)
     except (FileNotFoundError, NotADirectoryError):

@@ -7,7 +7,7 @@ back-end by the same rules.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -157,18 +157,7 @@ def find_connection(environ: Mapping[str, str], cwd: Path) -> tuple[str, str]:
 
 
 def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
-    import yaml  # noqa: PLC0415 - only producers that name no back-end otherwise pay for it
-
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(_LARGEST_CONFIG)
-        # No values are made of it: aliases and merges could make a small file huge.
-        value = _value_of("connection", yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ConfigError(
-            [f"{path}: cannot be read ({reason}); see: queued check -c {path}"]
-        ) from None
+    value = value_of("connection", compose(path))
     connection = DEFAULT_CONNECTION
     if value is not None and not value.tag.endswith(":null"):
         if not value.tag.endswith(":str"):
@@ -185,8 +174,27 @@ def _connection_of(path: Path, environ: Mapping[str, str]) -> str:
     return _checked(expanded, f"{path}: connection", path.absolute().parent)
 
 
-def _value_of(name: str, root: Any) -> Any:
-    """Return the node of a key of composed YAML, also of one that ``<<`` merges into the file."""
+def compose(path: Path) -> Any:
+    """Return the composed YAML of queue.yaml, for a producer that looks at a few keys of it.
+
+    :raises ConfigError: it cannot be read.
+    """
+    import yaml  # noqa: PLC0415 - only producers that find a queue.yaml pay for it
+
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(_LARGEST_CONFIG)
+        # No values are made of it: aliases and merges could make a small file huge.
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError(
+            [f"{path}: cannot be read ({reason}); see: queued check -c {path}"]
+        ) from None
+
+
+def pairs_of(root: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield the key and value nodes of composed YAML, then those that ``<<`` merges into it."""
     mappings, seen = [root], set()
     while mappings:
         mapping = mappings.pop(0)
@@ -194,11 +202,15 @@ def _value_of(name: str, root: Any) -> Any:
             continue
         seen.add(id(mapping))
         for key, value in mapping.value:
-            if key.value == name:
-                return value
             if key.tag == "tag:yaml.org,2002:merge":
                 mappings += value.value if value.id == "sequence" else [value]
-    return None
+            else:
+                yield key, value
+
+
+def value_of(name: str, root: Any) -> Any:
+    """Return the node of a key of composed YAML; None: there is none."""
+    return next((value for key, value in pairs_of(root) if key.value == name), None)
 
 
 def _checked(url: str, where: str, folder: Path) -> str:

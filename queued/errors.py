@@ -41,9 +41,31 @@ class PayloadTooLarge(InvalidJob):
 class CorruptPayload(QueuedError):
     """Stored bytes are no envelope of ours, or do not fit the class. The bytes are kept."""
 
+    reason = "corrupt_payload"
+
+
+class EncryptionError(QueuedError):
+    """A job cannot be encrypted or decrypted: no key, none that fits, or no library for it.
+
+    ``reason`` is ``no_key`` or ``wrong_key``. A worker keeps the bytes: with the right key the job
+    can be tried again.
+    """
+
+    def __init__(self, message: str, reason: str = "no_key") -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class BadSignature(QueuedError):
+    """A payload has no signature, or none that any of our keys made. It is not read any further."""
+
+    reason = "bad_signature"
+
 
 class UnknownJob(QueuedError):
     """A payload names a class that no module of ``imports`` registered. The bytes are kept."""
+
+    reason = "unknown_job"
 
 
 class JobTimeout(QueuedError, TimeoutError):

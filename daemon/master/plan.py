@@ -10,7 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
+<<<<<<< HEAD
 from queued.config.schema import Config, Http, QueueConfig, Schedule, Webhook
+=======
+from queued.config.schema import Http, QueueConfig, Webhook
+>>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
 from queued.config.types import Range
 from queued.daemon.master.scaling import Bounds
 from queued.daemon.master.template import Code
@@ -23,6 +27,7 @@ from queued.daemon.spec import (
     WebhookSpec,
     WorkerSpec,
 )
+from queued.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
         grace=config.shutdown_grace,
         http=config.http,
         pools={
-            name: _pool(queue.processes, _blueprint(name, queue, config, log))
+            name: _pool(queue.processes, _blueprint(name, queue, loaded, log))
             for name, queue in config.queues.items()
         },
         monitor=MonitorSpec(
@@ -80,6 +85,7 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
             webhook=webhook_of(config.webhook),
             episodes=episodes,
             log=log,
+            policy=loaded.policy,
         ),
     )
 
@@ -115,7 +121,8 @@ def _pool(processes: int | Range, blueprint: WorkerSpec) -> PoolPlan:
     return PoolPlan(processes.min, blueprint, bounds)
 
 
-def _blueprint(name: str, queue: QueueConfig, config: Config, log: LogSpec) -> WorkerSpec:
+def _blueprint(name: str, queue: QueueConfig, loaded: LoadedConfig, log: LogSpec) -> WorkerSpec:
+    config = loaded.config
     return WorkerSpec(
         owner="",
         pool=name,
@@ -141,6 +148,7 @@ def _blueprint(name: str, queue: QueueConfig, config: Config, log: LogSpec) -> W
         env=dict(queue.env),
         log=log,
         tracing=config.tracing_function,
+        policy=loaded.policy,
     )
 
 
@@ -161,6 +169,10 @@ def changes(old: Plan, new: Plan) -> list[str]:
     lines += _schedule_changes(old.monitor.schedules, new.monitor.schedules)
     if old.log != new.log:
         lines.append(f"log: level {new.log.level}, format {new.log.format}, jobs {new.log.jobs}")
+    policies = old.monitor.policy, new.monitor.policy
+    if all(policies) and policies[0] != policies[1]:
+        what = [one.name for one in fields(Policy) if _differ(*policies, one.name)]
+        lines.append(f"payloads: {', '.join(what)} changed; every worker is replaced")
     for name in {**old.pools, **new.pools}:
         lines += _pool_changes(name, old.pools.get(name), new.pools.get(name))
     for name, queue in new.monitor.queues.items():
@@ -172,6 +184,7 @@ def changes(old: Plan, new: Plan) -> list[str]:
     return lines
 
 
+<<<<<<< HEAD
 def _schedule_changes(
     old: Mapping[str, ScheduleSpec], new: Mapping[str, ScheduleSpec]
 ) -> Iterator[str]:
@@ -179,6 +192,10 @@ def _schedule_changes(
         if old.get(name) != new.get(name):
             what = "removed" if name not in new else "changed" if name in old else "new"
             yield f"schedule.{name}: {what}"
+=======
+def _differ(before: Policy | None, after: Policy | None, field: str) -> bool:
+    return bool(getattr(before, field) != getattr(after, field))
+>>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
 
 
 def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list[str]:
@@ -192,7 +209,7 @@ def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list
         lines.append(f"queues.{name}.processes: {_range(old)} → {_range(new)}")
     elif old.bounds != new.bounds:
         lines.append(f"queues.{name}.processes.cooldown: changed")
-    own = {one.name for one in fields(WorkerSpec)} - {"url", "log", "tracing"}
+    own = {one.name for one in fields(WorkerSpec)} - {"url", "log", "tracing", "policy"}
     changed = sorted(
         key for key in own if getattr(old.blueprint, key) != getattr(new.blueprint, key)
     )

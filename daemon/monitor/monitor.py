@@ -40,6 +40,7 @@ from queued.daemon.monitor.scheduler import Scheduler
 from queued.daemon.spec import MonitorSpec
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
+from queued.jobs import payload
 from queued.web.app import allowed_hosts, create_app
 from queued.web.overview import Overview
 from queued.web.server import serve
@@ -60,6 +61,7 @@ def run_monitor(spec: MonitorSpec, channel: Channel, listener: socket.socket | N
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group: the master decides
     logs.configure(spec.log, {"process": "monitor"})
+    payload.adopt(spec.policy)
     # Thousands of values come each second and go without any circle: to look for those doubles
     # what a page of metrics costs.
     gc.freeze()

@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from queued.daemon import logs
+from queued.daemon.veils import VEIL
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
+from queued.daemon.worker.run import job_class, unveiler
 from queued.daemon.worker.threads import Threads
 from queued.drivers.base import FailedJob
-from queued.errors import CorruptPayload, DriverUnavailable, JobTimeout, QueuedError, UnknownJob
+from queued.errors import DriverUnavailable, JobTimeout, QueuedError
+from queued.jobs.header import header_of
 from queued.jobs.job import Job, has_failed_hook
+from queued.jobs.outcome import OF_PAYLOAD, Outcome, exception_of, trace
 from queued.jobs.outcome import Fail as FailNow
-from queued.jobs.outcome import Outcome, exception_of, trace
-from queued.jobs.payload import decode, job_name
+from queued.jobs.payload import job_name, prepare, verify
 from queued.jobs.text import error_text
+from queued.jobs.veil import Veil
 
 if TYPE_CHECKING:
     from queued.daemon.worker.spans import RunSpan, Spans
@@ -79,12 +83,19 @@ class Hooks:
         """How many slots hooks occupy."""
         return len(self._tasks)
 
-    def run(self, job: Job, error: BaseException, span: RunSpan | None = None) -> None:
+    def run(
+        self,
+        job: Job,
+        error: BaseException,
+        span: RunSpan | None = None,
+        veil: Veil | None = None,
+    ) -> None:
         """Run the hook of a job that has just failed here.
 
         :param span: of the run that failed.
+        :param veil: hides what the job holds, if that is encrypted.
         """
-        self._spawn(self._run(job, _as_exception(error), span))
+        self._spawn(self._run(job, _as_exception(error), span, veil))
 
     def claim(self) -> None:
         """Run a hook that is due and that no worker has run; one at a time."""
@@ -121,13 +132,13 @@ class Hooks:
         logs.JOB.set(job_name(failed.payload))
         logs.ATTEMPT.set(failed.counts.runs)
         try:
-            job = decode(failed.payload)
-        except (UnknownJob, CorruptPayload) as error:
+            job, veil = _read(failed)
+        except OF_PAYLOAD as error:
             await self._cannot_run(failed, error)
             return
         job.job_id = failed.id
         job.attempts = failed.counts.runs
-        await self._run(job, exception_of(failed.record), failed.payload)
+        await self._run(job, exception_of(failed.record), failed.payload, veil)
 
     async def _cannot_run(self, failed: FailedJob, error: QueuedError) -> None:
         """Leave a hook to newer code, which may be about to come; after an hour it is given up."""
@@ -139,8 +150,11 @@ class Hooks:
             self._said = {*list(self._said)[-MAX_SAID:], text}
             log.warning("hook.impossible", error=text, next="a worker that has the class runs it")
 
-    async def _run(self, job: Job, error: Exception, cause: RunSpan | bytes | None) -> None:
+    async def _run(
+        self, job: Job, error: Exception, cause: RunSpan | bytes | None, veil: Veil | None
+    ) -> None:
         assert job.job_id is not None
+        VEIL.set(veil)
         logs.JOB_ID.set(job.job_id)
         logs.JOB.set(type(job).__queued__.name)
         logs.ATTEMPT.set(job.attempts)
@@ -166,14 +180,15 @@ class Hooks:
             raised = call.result()
             self.called(job, raised)
             if raised is not None:
-                stack = trace(raised)
-                log.error("hook.failed", error=error_text(raised), exception=stack)
-                _fail(span, raised, stack)
+                veil = VEIL.get()
+                stack, said = trace(raised, veil), error_text(raised, veil=veil)
+                log.error("hook.failed", error=said, exception=stack)
+                _fail(span, raised, said, stack)
             return
         log.error("hook.timed_out", limit=self._limit)
         late = JobTimeout(f"failed() took longer than {self._limit:g} s")
         self.called(job, late)
-        _fail(span, late)
+        _fail(span, late, error_text(late))
         await asyncio.wait({call}, timeout=PATIENCE)
         if plain or not call.done():
             self.stuck += 1
@@ -204,9 +219,22 @@ class Hooks:
                 return
 
 
-def _fail(span: RunSpan | None, error: BaseException, stack: str = "") -> None:
+def _read(failed: FailedJob) -> tuple[Job, Veil | None]:
+    """Return a failed job as its class has it, and what hides its values in texts."""
+    verify(failed.payload, failed.queue, failed.id)
+    line, _, body = failed.payload.partition(b"\n")
+    header = header_of(line)
+    cls = job_class(header)
+    unveil = unveiler(cls, encrypted=header.encrypted)
+    veil = None
+    if unveil is not None:
+        body, veil = unveil(body)
+    return prepare(cls).load(body), veil
+
+
+def _fail(span: RunSpan | None, error: BaseException, said: str, stack: str = "") -> None:
     if span is not None:
-        span.fail(error, error_text(error), stack)
+        span.fail(error, said, stack)
 
 
 def _as_exception(error: BaseException) -> Exception:

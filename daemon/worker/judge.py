@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
+from queued.daemon.veils import veiled
 from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Interrupt, Run
 from queued.drivers.base import Charge, Fail, Release
-from queued.errors import CorruptPayload, JobTimeout, UnknownJob
+from queued.errors import JobTimeout
 from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
-from queued.jobs.outcome import Decision, Outcome, decide, note, trace
+from queued.jobs.outcome import OF_PAYLOAD, Decision, Outcome, decide, note, trace
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.outcome import Retry as RetryLater
 from queued.units import format_duration
@@ -61,6 +62,7 @@ class Judge:
             timed_out=timed_out,
             readable=run.job is not None,
             dossier=self._dossier(run, now) if run.stack else None,
+            veil=run.veil,
         )
         run.settlement = decision.settlement
         final = isinstance(decision.settlement, Fail)
@@ -74,13 +76,14 @@ class Judge:
             "error": decision.error,
             "seconds": seconds,
         }
-        of_payload = isinstance(error, UnknownJob | CorruptPayload) and run.job is None
+        of_payload = isinstance(error, OF_PAYLOAD) and run.job is None
         if not of_payload and not isinstance(error, RetryLater):
             fields["exc_info"] = error
         if run.span is not None and not isinstance(error, RetryLater):
-            run.span.fail(error, decision.error, "" if of_payload else trace(error))
+            run.span.fail(error, decision.error, "" if of_payload else trace(error, run.veil))
         emit = log.error if final else log.warning
-        emit(EVENTS[decision.outcome], final=final, **run.names(), **fields)
+        with veiled(run.veil):  # the sweep may be who calls
+            emit(EVENTS[decision.outcome], final=final, **run.names(), **fields)
         self.decided(run, error, decision)
         return decision.outcome
 

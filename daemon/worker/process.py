@@ -15,6 +15,7 @@ from queued.daemon import logs
 from queued.daemon.channel import Channel
 from queued.daemon.worker.offspring import disinherit, forget
 from queued.errors import QueuedError
+from queued.jobs import payload
 from queued.jobs.queue import queue
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     queue.fall_back_to(worker.spec.url)  # what its jobs dispatch goes where they came from
+    payload.adopt(worker.spec.policy)
     loop = uvloop.new_event_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
     loop.add_signal_handler(signal.SIGINT, worker.life.terminate)

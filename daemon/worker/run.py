@@ -13,9 +13,11 @@ from queued.daemon.worker.meters import ClassMeters
 from queued.drivers.base import Counts, Reservation, Settlement
 from queued.errors import JobDefinitionError, UnknownJob
 from queued.jobs import registry
+from queued.jobs.header import Header
 from queued.jobs.job import Job, has_failed_hook
 from queued.jobs.limits import Limits
-from queued.jobs.payload import decode, job_name, prepare
+from queued.jobs.payload import decrypt, job_name, prepare
+from queued.jobs.veil import Veil
 
 if TYPE_CHECKING:
     from queued.daemon.worker.spans import RunSpan
@@ -40,6 +42,8 @@ class Plan:
     """``handle`` is a plain function: it runs in a thread."""
     load: Callable[[bytes], Job]
     """Makes a fresh instance of a payload's body."""
+    unveil: Callable[[bytes], tuple[bytes, Veil]] | None
+    """Decrypts a body, and tells what hides what is in it; None: it is no secret."""
     hook: bool
     """The class has a ``failed()`` of its own."""
     meters: ClassMeters
@@ -49,7 +53,7 @@ class Plan:
     """Seconds before each further run, where they are always the same."""
 
     @classmethod
-    def make(cls, job: type[Job], limits: Limits, meters: ClassMeters) -> Self:
+    def make(cls, job: type[Job], header: Header, limits: Limits, meters: ClassMeters) -> Self:
         backoff = limits.backoff
         fixed = len(backoff.steps) == 1 and backoff.factor == 1.0 and not backoff.jitter
         return cls(
@@ -58,6 +62,7 @@ class Plan:
             timeout=limits.timeout or 0.0,
             plain=not inspect.iscoroutinefunction(job.handle),
             load=prepare(job).load,
+            unveil=unveiler(job, encrypted=header.encrypted),
             hook=has_failed_hook(job),
             meters=meters,
             tries=limits.tries_after_timeout,
@@ -69,20 +74,29 @@ class Plan:
         return self.limits.delay(counts.tries + 1) if self.fixed_delay is None else self.fixed_delay
 
 
-def job_class(payload: bytes) -> type[Job]:
+def unveiler(job: type[Job], *, encrypted: bool) -> Callable[[bytes], tuple[bytes, Veil]] | None:
+    """Return what reads the bodies of a class that are encrypted, or should have been."""
+    if not (encrypted or job.encrypt):
+        return None
+    name, values = job.__queued__.name, prepare(job).values
+
+    def unveil(body: bytes) -> tuple[bytes, Veil]:
+        fields = decrypt(name, body) if encrypted else body
+        return fields, Veil(fields, values)
+
+    return unveil
+
+
+def job_class(header: Header) -> type[Job]:
     """Return the class that a payload names, ready for decoding.
 
     :raises UnknownJob: it is not registered, or cannot be used.
-    :raises CorruptPayload: the payload names none.
     """
-    name = job_name(payload)
-    if name is None:
-        return type(decode(payload))  # it says what is wrong
-    cls = registry.lookup(name)
+    cls = registry.lookup(header.job)
     try:
         prepare(cls)
     except JobDefinitionError as error:
-        raise UnknownJob(f"{name} is registered, but cannot be used: {error}") from error
+        raise UnknownJob(f"{header.job} is registered, but cannot be used: {error}") from error
     return cls
 
 
@@ -106,6 +120,7 @@ class Run:
         "started",
         "task",
         "thread",
+        "veil",
     )
 
     def __init__(self, reservation: Reservation) -> None:
@@ -132,6 +147,8 @@ class Run:
         """Where everything stood when it was given up on."""
         self.span: RunSpan | None = None
         """Its span, if this worker traces."""
+        self.veil: Veil | None = None
+        """Hides what it holds in texts about it, if that is encrypted."""
 
     def names(self) -> dict[str, Any]:
         """Return the fields of a log line about this run that is not written within it."""

@@ -250,7 +250,7 @@ class Worker:
             if run.error is None:
                 continue
             if run.job is not None and run.reservation.id not in answer.lost:
-                self._hooks.run(run.job, run.error, run.span)
+                self._hooks.run(run.job, run.error, run.span, run.veil)
             else:
                 self._sleeper.wake()  # the slot that was kept for its hook is free
 

@@ -10,7 +10,7 @@ from queued.drivers.base import Counts, Driver, NewJob
 from queued.drivers.memory import MemoryDriver, Store
 from queued.jobs.ids import new_id
 from queued.jobs.job import Job
-from queued.jobs.payload import encode
+from queued.jobs.payload import pack
 from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.testing.ran import Ran
 from queued.jobs.testing.store import Duration, FakeStore, seconds
@@ -45,7 +45,8 @@ async def run(
     queue = job.queue or DEFAULT_QUEUE
     store = Store()
     driver = MemoryDriver("memory://", store)
-    new = NewJob(id or new_id(), encode(job))
+    job_id = id or new_id()
+    new = NewJob(job_id, pack(job, queue, job_id))
     await driver.enqueue(queue, [new])
     store.queues[queue].jobs[new.id].counts = Counts(errors=attempts - 1)
     worker = Inline(

@@ -82,6 +82,7 @@ def dispatch(
     loaded = load_config(config, connection)
     for warning in imports.load(loaded.config.imports, loaded.folder):
         say(f"warning: {warning}")
+    payload.adopt(loaded.policy)
     job = payload.build(_known_name(name, config), body)
     options = _Options(queue, delay, job_id, at, unique_key, unique_for)
     receipt, chosen = asyncio.run(_push(loaded.config.connection, job, options))

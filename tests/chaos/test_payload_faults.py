@@ -12,8 +12,8 @@ from queued import Job
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, FailedJob, NewJob
 from queued.errors import PayloadTooLarge
-from queued.jobs.payload import MAX_PAYLOAD
 from queued.jobs.queue import Queue
+from queued.policy import MAX_PAYLOAD
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.work import Quick
 from tests.contract.redis_steps import SERVERS, start

@@ -19,8 +19,9 @@ from queued import Job
 from queued.drivers import driver_for
 from queued.drivers.base import NewJob
 from queued.errors import CorruptPayload, InvalidJob, UnknownJob
-from queued.jobs.payload import MAX_PAYLOAD, body_text, build, decode, encode, job_name, prepare
+from queued.jobs.payload import body_text, build, decode, encode, job_name, prepare
 from queued.jobs.registry import registered
+from queued.policy import MAX_PAYLOAD
 from tests.process.harness import QUEUED
 from tests.security.fuzz import FUZZ, hostile_text, is_safe, mutated
 

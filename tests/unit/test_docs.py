@@ -17,6 +17,7 @@ import yaml
 
 from queued.config.load import load
 from queued.jobs.queue import Queue
+from queued.policy import generate_key
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -73,6 +74,8 @@ def test_yaml_loads(texts: list[str], tmp_path: Path) -> None:
         path.write_text(text)
         for name in re.findall(r"\$\{file:([\w-]+)\}", text):
             (tmp_path / name).write_text("a secret of a good length")
+        for name in re.findall(r"keys_file: ([\w-]+)", text):
+            (tmp_path / name).write_text(generate_key())
         assert load(path, ENVIRONMENT).config.queues
 
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LEAVES = {"errors", "version", "environment", "credentials", "folders", "units"}
+LEAVES = {"errors", "version", "environment", "credentials", "folders", "units", "policy"}
 MAY_IMPORT = {
     "drivers": LEAVES,
     "jobs": {"drivers"} | LEAVES,

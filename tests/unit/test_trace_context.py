@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from queued.drivers.base import NewJob
 from queued.errors import CorruptPayload
-from queued.jobs import payload
+from queued.jobs import header, payload
 from queued.jobs.job import Job
 from queued.jobs.trace_context import MAX_HEADER, TraceContext, without_context
 
@@ -80,11 +80,11 @@ def test_all_jobs_of_a_class_have_one_header_without_it():
 
 
 def test_headers_with_it_do_not_fill_what_is_remembered(monkeypatch):
-    monkeypatch.setattr(payload, "_names", {})
+    monkeypatch.setattr(header, "_headers", {})
     for number in range(10):
         context = TraceContext(f"00-{TRACE}-{number + 1:016x}-01")
         assert payload.job_name(packed(context)) == Traced.__queued__.name
-    assert list(payload._names) == [payload.encode(Traced(number=1)).partition(b"\n")[0]]
+    assert list(header._headers) == [payload.encode(Traced(number=1)).partition(b"\n")[0]]
 
 
 def test_the_rest_of_the_job_stays():
@@ -179,6 +179,6 @@ def test_a_header_grows_no_longer_than_every_queued_reads(length, kept):
 
 @given(st.binary(max_size=200))
 def test_whatever_stands_there_is_read_in_peace(garbage):
-    for header in (garbage, b'{"v":1,"job":"a","trace' + garbage):
-        assert TraceContext.of(header) is None
-        assert without_context(header) == header
+    for line in (garbage, b'{"v":1,"job":"a","trace' + garbage):
+        assert TraceContext.of(line) is None
+        assert without_context(line) == line
