@@ -11,11 +11,7 @@ from pydantic_core import ErrorDetails
 
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
-<<<<<<< HEAD
-from queued.config.schema import Config, Http, Log, QueueConfig, Schedule, Webhook
-=======
-from queued.config.schema import Config, Http, Keys, Log, QueueConfig, Webhook
->>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
+from queued.config.schema import Config, Http, Keys, Log, QueueConfig, Schedule, Webhook
 from queued.config.types import Exponential, Range
 
 _OTHER_NAMES = {

@@ -13,13 +13,10 @@ data: a name that is not registered is refused, never imported.
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-from collections.abc import Mapping
-=======
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
->>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
 from typing import TYPE_CHECKING, Any
 
 from queued.errors import (

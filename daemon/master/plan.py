@@ -10,11 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from queued.config.load import LoadedConfig
-<<<<<<< HEAD
-from queued.config.schema import Config, Http, QueueConfig, Schedule, Webhook
-=======
-from queued.config.schema import Http, QueueConfig, Webhook
->>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
+from queued.config.schema import Http, QueueConfig, Schedule, Webhook
 from queued.config.types import Range
 from queued.daemon.master.scaling import Bounds
 from queued.daemon.master.template import Code
@@ -184,7 +180,6 @@ def changes(old: Plan, new: Plan) -> list[str]:
     return lines
 
 
-<<<<<<< HEAD
 def _schedule_changes(
     old: Mapping[str, ScheduleSpec], new: Mapping[str, ScheduleSpec]
 ) -> Iterator[str]:
@@ -192,10 +187,10 @@ def _schedule_changes(
         if old.get(name) != new.get(name):
             what = "removed" if name not in new else "changed" if name in old else "new"
             yield f"schedule.{name}: {what}"
-=======
+
+
 def _differ(before: Policy | None, after: Policy | None, field: str) -> bool:
     return bool(getattr(before, field) != getattr(after, field))
->>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
 
 
 def _pool_changes(name: str, old: PoolPlan | None, new: PoolPlan | None) -> list[str]:

@@ -41,11 +41,8 @@ class Commands(click.Group):
         "batch": ("sequels", "Show how far a batch is."),
         "schedule": ("schedule", "List the schedules of queue.yaml; run one now."),
         "failed": ("failed", "List, show, retry and forget failed jobs."),
-<<<<<<< HEAD
         "migrate": ("migrate", "Move the jobs of another queue system over."),
-=======
         "key": ("keys", "Make a key that encrypts or signs jobs."),
->>>>>>> 4e9a07b (Payloads: max_payload, encryption of classes, signatures of all jobs)
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),
         "grafana": ("grafana", "Print the Grafana dashboard, or the alert rules."),
     }
