@@ -29,9 +29,9 @@ def panels() -> list[Panel]:
             Spec(
                 id=202,
                 title="Share of runs that fail",
-                about="Runs that raised, timed out or lost their worker. Above the max_failure_rate of "
-                "queue.yaml (dashed; 5 % where there is none) an alert goes off for the class; the "
-                "row of failures tells which.",
+                about="Runs that raised, timed out or lost their worker. Above the "
+                "max_failure_rate of queue.yaml (dashed; 5 % where there is none) an alert goes "
+                "off for the class; the row of failures tells which.",
                 queries={
                     "{{queue}}": failing("by (queue) "),
                     "max_failure_rate {{queue}}": FAILURE_OBJECTIVE,
