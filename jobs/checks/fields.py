@@ -17,6 +17,7 @@ from queued.jobs.checks.rule import Level, Note, Rule
 from queued.jobs.checks.subject import Subject
 from queued.jobs.redaction import looks_secret
 from queued.jobs.text import one_line
+from queued.units import parse_size
 
 _SMALL = 64 << 10
 """Bytes or items: a field that is bounded below is no large one."""
@@ -85,6 +86,9 @@ def _is_secret(field: Field) -> bool:
 
 
 def _large(subject: Subject) -> Iterator[Note]:
+    limit = subject.cls.max_payload
+    if limit is not None and parse_size(limit) <= _SMALL:
+        return
     for field in declared(subject):
         what = _is_large(field.kind)
         if field.kind is None and _LARGE_NAME.search(field.name):
@@ -92,7 +96,7 @@ def _large(subject: Subject) -> Iterator[Note]:
         if what:
             reason = f"{subject.name}.{field.name} {what} and is stored with every job"
             fix = "store the data elsewhere and its id or path here; or bound it:"
-            fix += " Annotated[..., Field(max_length=100)]"
+            fix += ' max_payload = "16KiB" in the class'
             yield Note(reason, fix, field.place)
 
 

@@ -41,6 +41,8 @@ FIELDS = [
     ("orders: Sequence[Order]", "large-payload"),
     ("orders: list[Order] | None = None", "large-payload"),
     ("orders: Annotated[list[Order], Field(max_length=10)]", None),
+    ("max_payload = '64KiB'; scan: bytes", None),
+    ("max_payload = '65KiB'; scan: bytes", "large-payload"),
     ("orders: tuple[Order, ...]", "large-payload"),
     ("orders: tuple[Order, Order]", None),
     ("order: Order", None),
