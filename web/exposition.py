@@ -52,6 +52,14 @@ class Rendering:
         """Seconds until the next one is begun."""
         return min(max(MIN_AGE, SHARE * self.took), MAX_AGE)
 
+    @property
+    def good_for(self) -> float:
+        """Seconds from its beginning for which it is served.
+
+        By then the next one is rendered, even if that takes twice as long.
+        """
+        return 2 * (self.took + self.pause)
+
 
 class Exposition:
     """The page of ``/metrics``, for one event loop.
@@ -74,8 +82,7 @@ class Exposition:
         openmetrics = OPENMETRICS in accept.lower()
         now = self._asked_at[openmetrics] = time.monotonic()
         kept = self._kept.get(openmetrics)
-        # Twice: while the next one is rendered, this one is served.
-        if kept is not None and now - kept.at < 2 * kept.pause:
+        if kept is not None and now - kept.at < kept.good_for:
             return kept
         return await asyncio.shield(self._render(openmetrics))
 
