@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from queued.drivers.base import Driver, NewJob, State
 from queued.drivers.sequel import Parcel, Sequel
-from tests.contract.chains import OTHER_Q, chained, job
+from tests.contract.chains import HOME, OTHER_Q, chained, job
 from tests.contract.conftest import MakeDriver
 from tests.contract.steps import (
     ME,
@@ -18,6 +20,7 @@ from tests.contract.steps import (
     ids,
     info,
     look,
+    names,
     push,
     release,
     reserve,
@@ -100,6 +103,21 @@ async def test_what_is_forwarded_again_and_again_arrives_once(driver: Driver) ->
     assert await drain(driver, queue=OTHER_Q) == ["b0", "b1", "b2"]
     assert await driver.forward(Q) == 0
     assert await size(driver, OTHER_Q) == 0
+
+
+async def test_those_who_forward_at_once_bring_each_link_once(make_driver: MakeDriver) -> None:
+    first, second = await make_driver(), await make_driver()
+    links = names(120)
+    for name in links:
+        await post(first, chained((Q, f"{name}.1"), (OTHER_Q, name), (HOME, f"{name}.3")))
+    for queue, done in ((Q, [f"{name}.1" for name in links]), (OTHER_Q, links)):
+        forwarding = [driver.forward(queue) for driver in (first, second, first, second)]
+        assert sorted(await drain(first, queue=queue)) == done
+        await asyncio.gather(*forwarding)
+    stats = await first.stats([Q, OTHER_Q, HOME])
+    assert {one.enqueued_total for one in stats.values()} == {len(links)}
+    assert {one.outbox for one in stats.values()} == {0}
+    assert sorted(await drain(second, queue=HOME)) == [f"{name}.3" for name in links]
 
 
 async def test_an_exchange_tells_whether_there_is_something_to_forward(

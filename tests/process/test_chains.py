@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from queued import Link, batch, chain
 from queued.drivers import driver_for
-from queued.drivers.base import QueueStats
+from queued.drivers.base import Ack, QueueStats
 from queued.drivers.sequel import Batch
 from queued.jobs.queue import Queue
 from tests.process import chain_jobs
@@ -208,6 +208,25 @@ def test_a_broken_chain_and_a_batch_with_a_failure_are_mended_by_an_operator(
     after = until(lambda: all_over(connection), "everything to end")
     assert after[HOME].enqueued_total == 3
     assert progress(connection, batch_id).done == 2
+
+
+def test_what_a_killed_worker_has_not_forwarded_is_by_the_daemon(
+    daemon: Callable[..., Daemon], connection: str, tmp_path: Path
+) -> None:
+    """The worker acknowledged, and was killed before it forwarded: here the test is that worker."""
+
+    async def acknowledge(queue: Queue) -> None:
+        links = [Link(Step(work="chain", number=n), queue=QUEUES[n]) for n in range(2)]
+        await chain(links).dispatch(queue)
+        driver = await queue.client().driver()
+        [held] = (await driver.exchange(QUEUES[0], "killed", want=1)).jobs
+        assert (await driver.exchange(QUEUES[0], "killed", [Ack(held.id, held.fence)])).outbox
+
+    ask(connection, acknowledge)
+    assert stats(connection)[QUEUES[0]].outbox == 1
+    started(daemon, connection, tmp_path)
+    until(lambda: ("end", "chain", 1) in lines(tmp_path), "the second link to run")
+    until(lambda: all_over(connection), "the outbox to be empty")
 
 
 def test_what_a_worker_alone_leaves_for_another_queue_gets_there(
