@@ -254,6 +254,10 @@ class FailedJob:
     counts: Counts = NO_COUNTS
     history: bytes = b""
     hook_pending: bool = False
+    unique: str | None = None
+    """The name that it held until it failed, and takes again when it is requeued."""
+    sequel: bytes = b""
+    """What follows it: see ``NewJob.sequel``."""
 
 
 @dataclass(frozen=True, slots=True)

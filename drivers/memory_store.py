@@ -99,6 +99,8 @@ class Job:
             self.counts,
             self.history,
             hook_pending=self.hook_at is not None,
+            unique=self.unique.name if self.unique and self.unique.seconds is None else None,
+            sequel=self.sequel,
         )
 
     def info(self, queue: str) -> JobInfo:
@@ -220,6 +222,8 @@ class StoredQueue:
         job.state, job.counts, job.history = State.FAILED, failed.counts, failed.history
         job.record, job.failed_at = failed.record, failed.failed_at
         job.hook_at = now if failed.hook_pending else None
+        job.unique = None if failed.unique is None else Unique(failed.unique)
+        job.sequel = failed.sequel
         self.failed[job.id] = job
         self.failed = dict(sorted(self.failed.items(), key=_failed_at))
         insort(self.failures, job.failed_at)

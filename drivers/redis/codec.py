@@ -24,6 +24,7 @@ _UUID_LENGTH = 36
 _ENTRY = Struct(">QQ")  # fence, ms of reserving
 _HEAD = 16  # bytes of a record before the payload
 _NOTHING = NO_COUNTS, b""
+_UNTIL_DONE = b"d"  # see _unique.lua
 _from_hex = bytes.fromhex
 _TIMES = Struct(">dd")  # of enqueueing and of readiness
 _times_of, _pack_times = _TIMES.unpack_from, _TIMES.pack
@@ -108,7 +109,7 @@ def counts_of(meta: bytes | None) -> tuple[Counts, bytes]:
 
 def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
     """Return what ``_failed.lua`` describes."""
-    raw, failed, record, failure, meta, hook = values
+    raw, failed, record, failure, meta, hook, key, sequel = values
     payload, enqueued_at, _ = record_of(record)
     counts, history = counts_of(meta)
     return FailedJob(
@@ -121,6 +122,8 @@ def failed_job(queue: str, values: Sequence[Any]) -> FailedJob:
         counts=counts,
         history=history,
         hook_pending=hook is not None,
+        unique=key[1:].decode() if key and key.startswith(_UNTIL_DONE) else None,
+        sequel=sequel or b"",
     )
 
 
@@ -138,6 +141,8 @@ def restorable(failed: FailedJob) -> tuple[bytes | int, ...]:
         round(failed.failed_at * 1_000_000),
         failed.record,
         int(failed.hook_pending),
+        b"" if failed.unique is None else _UNTIL_DONE + failed.unique.encode(),
+        failed.sequel,
     )
 
 

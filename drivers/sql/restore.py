@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, Float, Integer, String, insert, literal_column, select, update
 
-from queued.drivers.base import Counts, FailedJob, Lane, State
-from queued.drivers.sql.enqueue import EXISTING
+from queued.drivers.base import Counts, FailedJob, Lane, NewJob, State, Unique
+from queued.drivers.sql.enqueue import EXISTING, INSERT_SEQUELS
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.schema import failed, jobs, lane_code, payloads, state_code
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import Scalar, among, cut, given, packed, parameter, sliced
+from queued.drivers.sql.unique import note_keys
 
 _job = given("rows", id=String, enqueued_at=Float, **dict.fromkeys(Counts._fields, Integer))
 _bytes = given("rows", seq=BigInteger, start=Integer, length=Integer)
@@ -79,14 +80,15 @@ def restore(session: Session, queue: str, given_: Sequence[FailedJob]) -> list[b
         if answer[-1]:
             absent[job.id] = job
     if absent:
-        _insert(session, queue, absent)
+        _insert(session, ledger, absent)
         ledger.failed += len(absent)
         ledger.enqueued_total += len(absent)
         ledger.write(session)
     return answer
 
 
-def _insert(session: Session, queue: str, absent: dict[str, FailedJob]) -> None:
+def _insert(session: Session, ledger: Ledger, absent: dict[str, FailedJob]) -> None:
+    queue = ledger.queue
     rows: list[list[Scalar]] = [[job.id, job.enqueued_at, *job.counts] for job in absent.values()]
     session.run(INSERT_JOBS, queue=queue, rows=rows)
     seqs = dict(session.packed(SEQS, queue=queue, ids=[*absent]))
@@ -102,3 +104,11 @@ def _insert(session: Session, queue: str, absent: dict[str, FailedJob]) -> None:
         for job in absent.values()
     ):
         session.run(INSERT_RECORDS, queue=queue, **batch)
+    followed = [([job.id], job.sequel) for job in absent.values() if job.sequel]
+    for batch in sliced(followed):
+        session.run(INSERT_SEQUELS, queue=queue, **batch)
+    ledger.sequels = ledger.sequels or bool(followed)
+    named = [
+        NewJob(one.id, b"", unique=Unique(one.unique)) for one in absent.values() if one.unique
+    ]
+    note_keys(session, ledger, named)

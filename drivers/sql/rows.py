@@ -32,6 +32,7 @@ _failure = (
     jobs.c.enqueued_at,
     payloads.c.history,
     failed.c.hook_at,
+    *(keys.c.name, keys.c.lasting, sequels.c.sequel),
     *COUNTS,
 )
 
@@ -39,14 +40,12 @@ select_failures: Select[Any] = (
     select(*_failure)
     .join_from(failed, jobs, jobs.c.seq == failed.c.seq)
     .join(payloads, payloads.c.seq == jobs.c.seq)
+    .outerjoin(keys, keys.c.seq == jobs.c.seq)
+    .outerjoin(sequels, sequels.c.seq == jobs.c.seq)
 )
 
 select_infos: Select[Any] = (
-    select(
-        *(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at),
-        *(keys.c.name, sequels.c.sequel),
-        *_failure,
-    )
+    select(jobs.c.state, jobs.c.ready_at, jobs.c.owner, jobs.c.reserved_at, *_failure)
     .join_from(jobs, payloads, payloads.c.seq == jobs.c.seq)
     .outerjoin(keys, keys.c.seq == jobs.c.seq)
     .outerjoin(failed, failed.c.seq == jobs.c.seq)
@@ -69,7 +68,8 @@ def reservation(row: Sequence[Any]) -> Reservation:
 
 
 def failure(row: Sequence[Any]) -> FailedJob:
-    job_id, queue, payload, record, failed_at, enqueued_at, history, hook_at, *counts = row
+    job_id, queue, payload, record, failed_at, enqueued_at, history, hook_at, *more = row
+    unique, lasting, sequel, *counts = more
     return FailedJob(
         job_id,
         queue,
@@ -80,13 +80,15 @@ def failure(row: Sequence[Any]) -> FailedJob:
         Counts(*counts),
         history or b"",
         hook_pending=hook_at is not None,
+        unique=None if lasting else unique,
+        sequel=sequel or b"",
     )
 
 
 def info(row: Sequence[Any]) -> JobInfo:
-    code, ready_at, owner, reserved_at, unique, sequel, *rest = row
+    code, ready_at, owner, reserved_at, *rest = row
     state = STATES[code]
-    job_id, queue, payload, _, _, enqueued_at, history, _, *counts = rest
+    job_id, queue, payload, _, _, enqueued_at, history, _, unique, _, sequel, *counts = rest
     return JobInfo(
         job_id,
         queue,

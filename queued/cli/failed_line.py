@@ -11,13 +11,20 @@ from base64 import b64decode, b64encode
 from dataclasses import MISSING, fields
 from typing import Any
 
-from queued.drivers.base import ID_PATTERN, QUEUE_PATTERN, Counts, FailedJob
+from queued.drivers.base import ID_PATTERN, QUEUE_PATTERN, Counts, FailedJob, NewJob
+from queued.drivers.sequel import Parcel, Sequel, links
 
 VERSION = 1
 LATEST = 1e11
 """Seconds since the epoch: what is later (or no number at all) is no time."""
 
-_TYPES: dict[str, Any] = {"float": (int, float), "int": int, "bool": bool, "str": str}
+_TYPES: dict[str, Any] = {
+    "float": (int, float),
+    "int": int,
+    "bool": bool,
+    "str": str,
+    "str | None": (str, type(None)),
+}
 _PATTERNS = {"id": ID_PATTERN, "queue": QUEUE_PATTERN}
 
 
@@ -46,6 +53,8 @@ def failure_of(line: bytes) -> FailedJob:
             found[field.name] = _in(field.name, str(field.type), values.pop(field.name))
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f'"{field.name}" is missing')
+    if found.get("sequel"):
+        _check_sequel(found["sequel"])
     del values["version"]
     if values:  # of a newer queued: what it means would be lost
         raise ValueError(f'"{next(iter(values))}" is not known to this version of queued')
@@ -101,3 +110,13 @@ def _counts(name: str, value: Any) -> Counts:
         if all(type(one) is int and 0 <= one < 2**31 for one in numbers):
             return Counts(**value)
     raise ValueError(f'"{name}": expected numbers under {", ".join(Counts._fields)}')
+
+
+def _check_sequel(sequel: bytes) -> None:
+    """Look at what follows a job: a back-end that cannot read it could not end the job."""
+    try:
+        for link in links(Parcel("q", NewJob("id", b"", sequel=sequel))):
+            if link.job.sequel and (catch := Sequel.of(link.job.sequel).catch):
+                Parcel.of(catch)
+    except (ValueError, TypeError):
+        raise ValueError('"sequel": it cannot be read') from None

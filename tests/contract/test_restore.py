@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
-from queued.drivers.base import NO_COUNTS, Charge, Counts, Driver, FailedJob, State
+from queued.drivers.base import (
+    NO_COUNTS,
+    Charge,
+    Counts,
+    Driver,
+    FailedJob,
+    NewJob,
+    State,
+    Unique,
+)
+from queued.drivers.sequel import Parcel, Sequel
 from tests.contract.steps import Q, ack, drain, fail, hold, push, reserve, retry, settle
 from tests.contract.test_failed import listed
 
@@ -84,3 +95,32 @@ async def test_a_pending_hook_is_due(driver: Driver) -> None:
     assert listed(await driver.claim_hooks(Q, 10, 60)) == ["a"]
     await driver.finish_hook(Q, "a")
     assert not any(job.hook_pending for job in await driver.failed(Q))
+
+
+async def test_what_it_held_and_what_follows_it_come_back(driver: Driver) -> None:
+    then = Parcel(Q, NewJob("then", b"then")).packed()
+    sequel = Sequel(then=then).packed()
+    named = NewJob("a", b"a", unique=Unique("name"))
+    timed = NewJob("b", b"b", unique=Unique("other", 3600.0))
+    assert await driver.enqueue(Q, [named, timed]) == [True, True]
+    assert await driver.enqueue(Q, [NewJob("link", b"link", sequel=sequel)]) == [True]
+    await settle(driver, *map(fail, await reserve(driver, 3)))
+    taken = sorted(await driver.failed(Q), key=attrgetter("id"))
+    assert [(job.id, job.unique, job.sequel) for job in taken] == [
+        ("a", "name", b""),
+        ("b", None, b""),
+        ("link", None, sequel),
+    ]
+    assert await driver.forget(Q, ["a", "b", "link"]) == [True] * 3
+    assert await driver.restore(Q, taken) == [True] * 3
+    assert sorted(await driver.failed(Q), key=attrgetter("id")) == taken
+    assert await driver.enqueue(Q, [NewJob("c", b"c", unique=Unique("name"))]) == [True]
+    assert await driver.requeue(Q, ["a"]) == [False]  # another holds its name
+    assert await driver.cancel(Q, "c") is State.READY
+    assert await driver.requeue(Q, ["a"]) == [True]
+    assert await driver.enqueue(Q, [NewJob("d", b"d", unique=Unique("name"))]) == ["a"]
+    assert await driver.requeue(Q, ["link"]) == [True]
+    again = await reserve(driver, 2)
+    assert [job.id for job in again] == ["a", "link"]
+    assert await settle(driver, *map(ack, again)) == []
+    assert await drain(driver) == ["then"]

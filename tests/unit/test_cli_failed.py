@@ -17,7 +17,8 @@ from typing import Any, Self
 import pytest
 
 from queued.cli.exits import Exit
-from queued.drivers.base import Ack, Charge, Counts, Driver, Fail, FailedJob, Retry
+from queued.drivers.base import Ack, Charge, Counts, Driver, Fail, FailedJob, NewJob, Retry
+from queued.drivers.sequel import Parcel, Sequel
 from tests.unit.commands import Application, application
 from tests.unit.test_cli_jobs import with_driver
 
@@ -276,6 +277,8 @@ def test_what_is_exported_and_imported_is_the_same(app: Application) -> None:
         history='{"error":"ä\u2028"}\n'.encode(),
         counts=Counts(1, 2, 3, 4, 5, 6),
         hook_pending=True,
+        unique="held",
+        sequel=Sequel(then=Parcel("emails", NewJob("next", b"\xff")).packed()).packed(),
     )
     store(app, odd, failure("even", ago=61), failure("far", queue="reports"))
     before = stored(app) + stored(app, "reports")
@@ -321,6 +324,8 @@ WRONG = {
     '{"counts": {"errors": -1}}': '"counts": expected numbers under errors,',
     '{"counts": {"typos": 1}}': '"counts": expected numbers under errors,',
     '{"hook_pending": 1}': '"hook_pending": expected bool, got int',
+    '{"unique": 1}': '"unique": expected str | None, got int',
+    '{"sequel": "x"}': '"sequel": it cannot be read',
     '{"later": 1}': '"later" is not known to this version of queued',
 }
 

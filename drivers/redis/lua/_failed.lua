@@ -1,6 +1,6 @@
--- A failed job (KEYS jobs meta failed records hooks): id, µs of failing, record in `jobs`, failure
--- record, record in `meta` (false: none), ms when its hook is due (false: none). What was removed
--- behind our back is shown as empty, so that it can be forgotten.
+-- A failed job (KEYS jobs meta failed records hooks keys sequels): id, µs of failing, record in
+-- `jobs`, failure record, record in `meta`, ms when its hook is due, entry in `keys`, sequel (the last
+-- four false: none). What was removed behind our back is shown as empty, so that it can be forgotten.
 local function failure(id)
   return {
     id,
@@ -9,5 +9,7 @@ local function failure(id)
     redis.call('HGET', records, id) or '',
     redis.call('HGET', meta, id),
     redis.call('ZSCORE', hooks, id),
+    redis.call('HGET', keys, id),
+    redis.call('HGET', sequels, id),
   }
 end

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- claim_hooks: take failed jobs whose hook is due, and put each hook off
--- KEYS jobs meta failed records hooks
+-- KEYS jobs meta failed records hooks keys sequels
 -- ARGV limit, ms to put off
 -- returns the failed jobs (see _failed.lua)
-local jobs, meta, failed, records, hooks = unpack(KEYS)
+local jobs, meta, failed, records, hooks, keys, sequels = unpack(KEYS)
 -- include _clock
 -- include _failed
 

@@ -1,9 +1,9 @@
 #!lua flags=no-writes
 -- failed: list failed jobs, newest first
--- KEYS jobs meta failed records hooks
+-- KEYS jobs meta failed records hooks keys sequels
 -- ARGV limit, offset
 -- returns the failed jobs (see _failed.lua)
-local jobs, meta, failed, records, hooks = unpack(KEYS)
+local jobs, meta, failed, records, hooks, keys, sequels = unpack(KEYS)
 local limit, offset = tonumber(ARGV[1]), tonumber(ARGV[2])
 -- include _failed
 
