@@ -152,14 +152,15 @@ def build(name: str, body: bytes) -> Job:
         raise InvalidJob(str(error)) from None
 
 
-def of_fields(name: str, fields: Mapping[str, Any]) -> bytes:
+def of_fields(name: str, fields: Mapping[str, Any], queue: str, job_id: str) -> bytes:
     """Return the payload of a class that is known by its name alone, for who has not its code.
 
-    The worker checks the fields when it reads them.
+    It is signed if we have a key. The worker checks the fields when it reads them.
     """
     header = {"v": VERSION, "job": name}
     parts = (json.dumps(one, separators=(",", ":")) for one in (header, dict(fields)))
-    return "\n".join(parts).encode()
+    payload = "\n".join(parts).encode()
+    return payload if signer is None else signer.sign(payload, queue, job_id)
 
 
 def prepare(cls: type[Job]) -> Codec:

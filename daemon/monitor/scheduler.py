@@ -97,7 +97,8 @@ class Scheduler:
     async def _take(self, name: str, last: int | None, tick: int, *, runs: bool) -> bool:
         one, job = self._schedules[name], None
         if runs:
-            job = NewJob(tick_id(name, tick), of_fields(one.job, one.args))
+            job_id = tick_id(name, tick)
+            job = NewJob(job_id, of_fields(one.job, one.args, one.queue, job_id))
         with self._reach.watch("tick"):
             taken = await self._driver.tick(one.queue, name, last, tick, job)
         if taken and job is not None:

@@ -64,9 +64,10 @@ def routemq(
     run twice. Jobs whose class is not among `imports` are listed and left where they are.
     """
     from queued.cli.routemq_entry import Converter  # noqa: PLC0415 - commands import when they run
-    from queued.jobs import imports  # noqa: PLC0415
+    from queued.jobs import imports, payload  # noqa: PLC0415
 
     loaded = load_config(config, to)
+    payload.adopt(loaded.policy)
     for warning in imports.load(loaded.config.imports, loaded.folder):
         say(warning)
     converter = Converter(_names(maps))

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from queued.drivers.base import QUEUE_PATTERN, Counts, FailedJob, NewJob
-from queued.errors import InvalidJob, JobDefinitionError, UnknownJob
+from queued.errors import EncryptionError, InvalidJob, JobDefinitionError, UnknownJob
 from queued.jobs import payload, registry
 from queued.jobs.outcome import record
 from queued.jobs.redaction import redact_text
@@ -127,8 +127,8 @@ class Converter:
         public = {key: value for key, value in data.items() if not key.startswith("_")}
         try:
             job = payload.build(name, json.dumps(public).encode())
-            return name, payload.encode(job)
-        except (InvalidJob, UnknownJob, JobDefinitionError) as error:
+            return name, payload.pack(job, entry.queue, entry.id)
+        except (EncryptionError, InvalidJob, UnknownJob, JobDefinitionError) as error:
             raise Left(str(error)) from None
         except Exception as error:  # noqa: BLE001 - an __init__ of the user's may raise anything
             raise Left(f"its class cannot be made: {type(error).__name__}: {error}") from None

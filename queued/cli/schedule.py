@@ -110,6 +110,7 @@ def run(name: str, config: Path, connection: str | None, *, as_json: bool) -> No
     loaded = load_config(config, connection)
     one = _known(loaded.config.schedule, name, config)
     imports.load(loaded.config.imports, loaded.folder)
+    payload.adopt(loaded.policy)
     job = payload.build(one.job, json.dumps(one.args).encode())
 
     async def push() -> Receipt:

@@ -6,7 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from queued.errors import InvalidJob, JobDefinitionError, PayloadTooLarge, UnknownJob
+from queued.errors import (
+    EncryptionError,
+    InvalidJob,
+    JobDefinitionError,
+    PayloadTooLarge,
+    UnknownJob,
+)
 from queued.jobs import payload, registry
 from queued.jobs.checks.rule import Finding, Level
 
@@ -17,12 +23,13 @@ if TYPE_CHECKING:
 
 def schedule_problems(loaded: LoadedConfig) -> Iterator[Finding]:
     """Yield the schedules that no worker could run."""
+    payload.adopt(loaded.policy)
     for name, one in loaded.config.schedule.items():
         try:
-            payload.encode(payload.build(one.job, json.dumps(one.args).encode()))
+            payload.encode(payload.build(one.job, json.dumps(one.args).encode()), one.queue)
         except UnknownJob as error:
             yield _finding(loaded, (name, "job"), Level.ERROR, str(error))
-        except (InvalidJob, PayloadTooLarge, JobDefinitionError) as error:
+        except (EncryptionError, InvalidJob, PayloadTooLarge, JobDefinitionError) as error:
             key = "args" if one.args else "job"
             yield _finding(loaded, (name, key), Level.ERROR, str(error))
 

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queued.drivers.base import Charge, Fail, NewJob
+from queued.drivers.sequel import links
 from queued.errors import BadSignature
 from queued.jobs import payload
+from queued.jobs.chains import Link, chain
 from queued.jobs.header import plain_header
 from queued.jobs.job import Job
 from queued.jobs.payload import adopt, decode, encode, job_name, pack, verify
@@ -195,3 +197,24 @@ async def test_a_hook_is_not_run_for_what_nobody_signed(shop: Shop) -> None:
         said = await until_async(complaint, "the hook to be claimed")
     assert "BadSignature: it has no signature" in said
     assert paid == []
+
+
+def test_a_schedules_job_is_signed_by_who_has_not_its_code() -> None:
+    stored = payload.of_fields("signing.pay", {"amount": 7}, QUEUE, "tick-1")
+
+    verify(stored, QUEUE, "tick-1")
+    assert decode(stored).amount == 7
+    refused(stored, job_id="tick-2")
+
+
+def test_every_link_of_a_chain_is_signed_for_its_own_id_and_queue() -> None:
+    work = chain([Pay(amount=1), Link(Pay(amount=2), queue="other")]).catch(Pay(amount=3))
+    encoded = work.encode()
+
+    assert encoded.catch
+    for parcel in (*encoded.links, encoded.catch):
+        verify(parcel.job.payload, parcel.queue, parcel.job.id)
+        refused(parcel.job.payload, "elsewhere", parcel.job.id)
+    first = encoded.first(TRACE)
+    for parcel in links(first):
+        verify(parcel.job.payload, parcel.queue, parcel.job.id)
