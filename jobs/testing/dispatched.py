@@ -10,10 +10,14 @@ from typing import Any
 
 from queued.drivers.base import NewJob
 from queued.jobs import payload
+from queued.jobs.function import JobFunction
 from queued.jobs.job import Job
 from queued.jobs.redaction import HIDDEN, looks_secret
 from queued.jobs.text import nearest, one_line
 from queued.units import format_duration
+
+JobKind = type[Job] | JobFunction[..., Any]
+"""A class of jobs, or the function that stands for one."""
 
 SAME_TIME = 0.5
 """Seconds that a delay may be off: it may come of a time of day."""
@@ -61,8 +65,6 @@ class Wanted:
     matching: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.job_class, type) and issubclass(self.job_class, Job)):
-            raise TypeError(f"expected a Job class, got {self.job_class!r}")
         definition = self.job_class.__queued__
         for name in self.fields:
             if definition.typed and name not in definition.fields:
@@ -95,6 +97,18 @@ class Wanted:
         delay = f", in {format_duration(self.delay)}" if self.delay is not None else ""
         matching = ", matching a condition" if self.matching is not None else ""
         return f"{self.job_class.__name__}({fields}){queue}{delay}{matching}"
+
+
+def class_of(kind: JobKind) -> type[Job]:
+    """Return the class of jobs that a test means.
+
+    :raises TypeError: it means none.
+    """
+    if isinstance(kind, JobFunction):
+        return kind.job_class
+    if not (isinstance(kind, type) and issubclass(kind, Job)):
+        raise TypeError(f"expected a Job class or a @job function, got {kind!r}")
+    return kind
 
 
 def listed(dispatched: Sequence[Dispatched]) -> str:

@@ -17,7 +17,7 @@ from queued.drivers.memory import MemoryDriver
 from queued.drivers.sequel import NewBatch, Parcel, links
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, queue
-from queued.jobs.testing.dispatched import Dispatched, Wanted, listed
+from queued.jobs.testing.dispatched import Dispatched, JobKind, Wanted, class_of, listed
 from queued.jobs.testing.ran import Ran
 from queued.jobs.testing.running import in_a_loop, work_off
 from queued.jobs.testing.store import Duration, FakeStore, seconds
@@ -74,13 +74,13 @@ class FakeQueue:
         self.all: list[Dispatched] = []
         """Everything that was dispatched, the oldest first; also what was there already."""
 
-    def dispatched(self, job_class: type[Job] = Job, **fields: Any) -> list[Dispatched]:
+    def dispatched(self, job_class: JobKind = Job, **fields: Any) -> list[Dispatched]:
         """Return what was dispatched of a class (and with these values), the oldest first."""
-        return Wanted(job_class=job_class, fields=fields).among(self.all)
+        return Wanted(job_class=class_of(job_class), fields=fields).among(self.all)
 
     def assert_dispatched(
         self,
-        job_class: type[Job],
+        job_class: JobKind,
         *,
         times: int | None = None,
         queue: str | None = None,
@@ -108,7 +108,7 @@ class FakeQueue:
 
     def assert_not_dispatched(
         self,
-        job_class: type[Job],
+        job_class: JobKind,
         *,
         queue: str | None = None,
         delay: Duration | None = None,
@@ -171,12 +171,12 @@ def fake(producer: Queue = queue) -> Iterator[FakeQueue]:
         del _in_use[one.url]
 
 
-def assert_dispatched(job_class: type[Job], **expected: Any) -> list[Dispatched]:
+def assert_dispatched(job_class: JobKind, **expected: Any) -> list[Dispatched]:
     """Check what the fake queue in use got: see ``FakeQueue.assert_dispatched``."""
     return _current().assert_dispatched(job_class, **expected)
 
 
-def assert_not_dispatched(job_class: type[Job], **expected: Any) -> None:
+def assert_not_dispatched(job_class: JobKind, **expected: Any) -> None:
     """Check what the fake queue in use got: see ``FakeQueue.assert_not_dispatched``."""
     _current().assert_not_dispatched(job_class, **expected)
 
@@ -196,14 +196,14 @@ def _current() -> FakeQueue:
 
 
 def _wanted(
-    job_class: type[Job],
+    job_class: JobKind,
     queue: str | None,
     delay: Duration | None,
     matching: Callable[[Any], bool] | None,
     fields: dict[str, Any],
 ) -> Wanted:
     return Wanted(
-        job_class=job_class,
+        job_class=class_of(job_class),
         fields=fields,
         queue=queue,
         delay=None if delay is None else seconds(delay),

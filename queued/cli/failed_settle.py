@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from queued.drivers.base import Driver
 
 BATCH = 1_000
+MOST_SAID = 20
 
 
 @click.command(
@@ -137,24 +138,39 @@ def _settle(
     """Requeue or forget the jobs of ``job_ids``, or those of the selection if there are none."""
     from queued.cli import backend  # noqa: PLC0415 - commands import when they run
 
-    async def settle(driver: Driver) -> tuple[int, list[str]]:
-        if not job_ids:
-            return sum(await in_batches(driver, verb, await ids_of(driver, selection))), []
-        by_queue, missing = await _by_queue(driver, job_ids, selection.queue)
+    async def settle(driver: Driver) -> tuple[int, list[str], list[str]]:
+        missing: list[str] = []
+        if job_ids:
+            by_queue, missing = await _by_queue(driver, job_ids, selection.queue)
+        else:
+            by_queue = await ids_of(driver, selection)
         answers = await in_batches(driver, verb, by_queue)
-        asked = [job_id for ids in by_queue.values() for job_id in ids]
-        missing += [job_id for job_id, ok in zip(asked, answers, strict=True) if not ok]
-        return sum(answers), missing
+        asked = [(queue, job_id) for queue, ids in by_queue.items() for job_id in ids]
+        refused = [one for one, ok in zip(asked, answers, strict=True) if not ok]
+        stay = [one for queue, one in refused if await _has_failed(driver, queue, one)]
+        if job_ids:
+            missing += [job_id for _, job_id in refused if job_id not in stay]
+        return sum(answers), missing, stay
 
-    settled, missing = backend.ask(url, settle)
+    settled, missing, stay = backend.ask(url, settle)
     if as_json:
-        print_json({done.replace(" ", "_"): settled, "not_failed": missing})
+        known = {"stay_failed": stay} if stay else {}
+        print_json({done.replace(" ", "_"): settled, "not_failed": missing} | known)
     else:
         click.echo(f"{plural(settled, 'job')} {done}")
     for job_id in missing:
         say(f"no failed job {job_id!r}")
-    if missing:
+    for job_id in stay[:MOST_SAID]:
+        say(f"{job_id} stays failed: another job holds its unique key")
+    if len(stay) > MOST_SAID:
+        say(f"{len(stay) - MOST_SAID} more stay failed: others hold their unique keys")
+    if missing or stay:
         raise click.exceptions.Exit(1)
+
+
+async def _has_failed(driver: Driver, queue: str, job_id: str) -> bool:
+    info = await driver.find(job_id, queue)
+    return info is not None and info.failed is not None
 
 
 async def in_batches(

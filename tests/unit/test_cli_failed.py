@@ -162,6 +162,16 @@ def test_what_is_not_said_is_not_done(app: Application, arguments: list[str], sa
     assert len(stored(app)) == 3
 
 
+def test_what_another_job_holds_the_key_of_stays_failed(app: Application) -> None:
+    store(app, failure("a1", unique="key"), failure("a2", unique="key", ago=30))
+    answer = app("failed", "retry", "--all")
+    assert (answer.code, answer.out) == (Exit.PROBLEM, "1 job put back\n")
+    assert answer.err == "queued: a2 stays failed: another job holds its unique key\n"
+    answer = app("failed", "retry", "a2", "gone", "--json")
+    assert answer.json == {"put_back": 0, "not_failed": ["gone"], "stay_failed": ["a2"]}
+    assert app("failed", "forget", "a2").out == "1 job removed\n"
+
+
 def test_more_than_a_page(app: Application) -> None:
     store(app, *(failure(f"x{n}", ago=n, error=f"no {n}") for n in range(600)))
     listed = app("failed", "list", "--limit", "600", "--json").json

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import create_engine
 
-from queued import Fail, Job, Link, Retry, batch, chain, dispatch, queue
+from queued import Fail, Job, Link, Retry, batch, chain, dispatch, job, queue
 from queued.errors import InvalidJob, JobTimeout
 from queued.jobs.outcome import Outcome
 from queued.jobs.pytest_plugin import fake_queue as fixture
@@ -105,6 +105,27 @@ async def test_every_way_to_dispatch_is_seen(fake_queue):
     assert await queue.size("emails") == 5
 
 
+@job(queue="emails", name="test.t_function", max_tries=2, retry_after=5)
+async def function(to: str, subject: str = "Hello") -> None:
+    seen.append(to)
+    if to == "wrong":
+        raise ValueError(subject)
+
+
+async def test_a_function_that_is_a_job(fake_queue):
+    await dispatch(function("a", subject="x"))
+    fake_queue.assert_dispatched(function, to="a", queue="emails", times=1)
+    fake_queue.assert_not_dispatched(function, subject="Hello")
+    with pytest.raises(TypeError, match='no field "too"'):
+        fake_queue.assert_dispatched(function, too="a")
+    [ran] = await fake_queue.drain()
+    assert ran.succeeded
+    assert seen == ["a"]
+    ran = await run(function(to="wrong"))
+    assert (ran.retried, ran.delay) == (True, 5)
+    assert (await run(function(to="wrong"), attempts=2)).failed
+
+
 async def test_chains_and_batches_are_seen_and_run(fake_queue):
     await dispatch(chain([Mail(to="a@b.c"), Link(Mail(to="c@d.e"), delay="1h")]).catch(Other()))
     receipt = await dispatch(batch([Mail(to="f@g.h")]).then(Other()))
@@ -165,7 +186,7 @@ async def test_messages_list_what_was_dispatched(fake_queue):
 def test_a_mistyped_field_is_told(fake_queue):
     with pytest.raises(TypeError, match='Mail has no field "tto"; did you mean "to"'):
         fake_queue.assert_not_dispatched(Mail, tto="a")
-    with pytest.raises(TypeError, match="expected a Job class"):
+    with pytest.raises(TypeError, match="expected a Job class or a @job function"):
         fake_queue.assert_dispatched("Mail")
 
 
