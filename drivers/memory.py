@@ -52,6 +52,8 @@ class Store:
         target = self.queue(parcel.queue)
         if target.enqueue(parcel.job, self.now()):
             target.bell.ring()
+        elif target.jobs[parcel.job.id].sequel != parcel.job.sequel:
+            self.batches.refused(parcel.job.sequel, self.now())
 
     def now(self) -> float:
         """Return the time of this back-end: seconds since the epoch, by the system's clock."""

@@ -13,6 +13,7 @@ from queued.drivers.sequel import (
     MAX_FAILED_IDS,
     Batch,
     End,
+    Member,
     NewBatch,
     Parcel,
     Sequel,
@@ -67,9 +68,12 @@ class Batches:
         if parcel := sequel.parcel(end):
             self.send(Parcel.of(parcel))
         if sequel.member is not None and sequel.ends_member(end):
-            home, batch, member = sequel.member
-            if stored := self.stored.get((home, batch)):
-                self._count(stored, member, end, now)
+            self._tell(sequel.member, end, now)
+
+    def refused(self, packed: bytes, now: float) -> None:
+        """Let no batch wait for a job that is not enqueued: somebody else's job has its id."""
+        if packed and (member := Sequel.of(packed).member):
+            self._tell(member, End.GONE, now)
 
     def find(self, batch_id: str, home: str | None) -> Batch | None:
         for (queue, known), stored in sorted(self.stored.items(), key=lambda item: item[0]):
@@ -81,6 +85,10 @@ class Batches:
                     *(stored.created_at, stored.finished_at, tuple(failures[:MAX_FAILED_IDS])),
                 )
         return None
+
+    def _tell(self, member: Member, end: End, now: float) -> None:
+        if stored := self.stored.get((member.home, member.batch)):
+            self._count(stored, member.id, end, now)
 
     def _count(self, stored: StoredBatch, member: str, end: End, now: float) -> None:
         was = stored.members[member]

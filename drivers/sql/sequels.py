@@ -12,6 +12,7 @@ from queued.drivers.sequel import End, Member, Parcel, Sequel, pack
 from queued.drivers.sql.enqueue import put
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.members import count_ends
+from queued.drivers.sql.schema import jobs as stored
 from queued.drivers.sql.schema import outbox, sequels
 from queued.drivers.sql.session import Session, Statement
 from queued.drivers.sql.sets import Scalar, among, cut, given, parameter, sliced
@@ -20,6 +21,11 @@ _these = among(sequels.c.seq, "seqs", BigInteger)
 _message = given("rows", target=String, kind=String, start=Integer, length=Integer)
 
 SEQUELS = Statement(select(sequels.c.seq, sequels.c.sequel).where(_these))
+SEQUEL_OF = Statement(
+    select(sequels.c.sequel)
+    .join_from(stored, sequels, sequels.c.seq == stored.c.seq)
+    .where(stored.c.queue == parameter("queue"), stored.c.id == parameter("id"))
+)
 DELETE_SEQUELS = Statement(delete(sequels).where(_these))
 POST = Statement(
     insert(outbox).from_select(
@@ -76,10 +82,24 @@ class Mail:
             self.away.append(([member.home, "end"], message))
 
     def close(self) -> None:
-        for batch, ends in self.ends.items():
-            for callback in count_ends(self.session, self.ledger.queue, batch, ends):
-                self.send(callback)
-        if self.here:
-            put(self.session, self.ledger, self.here)
+        while self.here or self.ends:
+            here, self.here = self.here, []
+            ends, self.ends = self.ends, {}
+            if here:
+                self._put(here)
+            for batch, its in ends.items():
+                for callback in count_ends(self.session, self.ledger.queue, batch, its):
+                    self.send(callback)
         for messages in sliced(self.away):
             self.session.run(POST, source=self.ledger.queue, **messages)
+
+    def _put(self, jobs: list[NewJob]) -> None:
+        """Enqueue jobs. A batch must not wait for one whose id somebody else's job has."""
+        answers = put(self.session, self.ledger, jobs)
+        for job, new in zip(jobs, answers, strict=True):
+            member = Sequel.of(job.sequel).member if job.sequel and not new else None
+            if member is None:
+                continue
+            row = self.session.row(SEQUEL_OF, queue=self.ledger.queue, id=job.id)
+            if row is None or bytes(row[0]) != job.sequel:
+                self.tell(member, End.GONE)

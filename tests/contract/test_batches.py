@@ -7,7 +7,7 @@ import pytest
 from queued.drivers.base import Driver, State
 from queued.drivers.sequel import Batch, Member
 from tests.contract.chains import HOME, OTHER_Q, batch_of, chained, new_batch
-from tests.contract.steps import Q, ack, drain, fail, info, names, reserve, settle, size
+from tests.contract.steps import Q, ack, drain, fail, info, names, push, reserve, settle, size
 
 MANY = 2_500
 
@@ -127,6 +127,20 @@ async def test_the_members_of_the_home_itself_may_be_purged(driver: Driver) -> N
     assert await drain(driver, queue=HOME) == ["finally"]
     stats = (await driver.stats([HOME]))[HOME]
     assert (stats.ready, stats.reserved) == (0, 0)
+
+
+async def test_a_member_whose_id_another_job_has_does_not_hold_a_batch_up(driver: Driver) -> None:
+    for queue in (Q, HOME):
+        await push(driver, "taken", queue=queue)
+    members = [(Q, "taken"), (HOME, "taken")]
+    await driver.enqueue_batch(HOME, batch_of(members[0], (Q, "a")))
+    await driver.enqueue_batch(HOME, batch_of(members[1], batch="batch-2"))
+    await driver.forward(Q)
+    assert await counts(driver) == (1, 0, 0, 1)
+    assert (await progress(driver, "batch-2")).finished
+    await end(driver, "taken", "a")
+    assert await counts(driver) == (0, 1, 0, 1)
+    assert await drain(driver, queue=HOME) == ["taken", "finally"]
 
 
 async def test_a_chain_is_one_member(driver: Driver) -> None:

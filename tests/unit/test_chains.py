@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -17,8 +18,9 @@ from queued.drivers.sequel import MAX_MEMBERS, Parcel, Place, Sequel
 from queued.errors import DriverUnavailable, InvalidJob, PayloadTooLarge
 from queued.jobs.chains import MAX_LINKS
 from queued.jobs.job import Job
-from queued.jobs.payload import decode, job_name
+from queued.jobs.payload import adopt, decode, job_name, verify
 from queued.jobs.queue import Queue, dispatch
+from queued.policy import Policy
 
 numbers = itertools.count()
 
@@ -34,6 +36,13 @@ class Ship(Job):
     queue = "shipping"
     order: int = 7
     note: str = ""
+
+    async def handle(self) -> None: ...
+
+
+class Sealed(Job):
+    encrypt = True
+    card: str
 
     async def handle(self) -> None: ...
 
@@ -219,6 +228,25 @@ async def test_a_chain_that_carries_too_much_is_refused(queue: Queue) -> None:
         await dispatch(chain(links))
     await dispatch(batch(links))
     assert await queue.size("shipping") == 4
+
+
+@pytest.mark.usefixtures("queue")
+async def test_every_link_is_signed_and_encrypted_for_itself(driver: Driver) -> None:
+    key = base64.urlsafe_b64encode(b"k" * 32).decode()
+    adopt(Policy(encryption=(key,), signing=(key,)))
+    try:
+        await dispatch(chain([Charge(order=1), Sealed(card="4111")]).catch(Sealed(card="4222")))
+        [held] = (await driver.exchange("billing", "me", want=1)).jobs
+        verify(held.payload, "billing", held.id)
+        kept = (await driver.find(held.id)).sequel  # type: ignore[union-attr]
+        await driver.exchange("billing", "me", [Ack(held.id, held.fence)])
+        [held] = (await driver.exchange("default", "me", want=1)).jobs
+        verify(held.payload, "default", held.id)
+        assert decode(held.payload).card == "4111"  # type: ignore[attr-defined]
+        assert b"4111" not in kept
+        assert b"4222" not in kept
+    finally:
+        adopt(None)
 
 
 @pytest.mark.usefixtures("queue")

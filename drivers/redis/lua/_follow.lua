@@ -58,13 +58,34 @@ local function post(target, kind, message)
   redis.call('XADD', outbox, '*', 'to', target, kind, message)
 end
 
+local count_end -- below
+
+-- A member of a batch has ended.
+local function tell(home, batch, member, ending)
+  if home == here then
+    count_end(batch, member, ending)
+  else
+    local message = struct.pack('>I4c0I4c0I4c0', #batch, batch, #member, member, #ending, ending)
+    post(home, 'end', message)
+  end
+end
+
+-- Whether a parcel is new. A member of a batch that is not, since somebody else's job has its id, will
+-- never end, so that its batch must not wait for it.
 local function send(parcel)
   local to, id, payload, delay, sequel = unpack(fields(parcel))
-  if to == here then
-    return put(id, payload, delay, sequel)
+  if to ~= here then
+    post(to, 'job', parcel)
+    return true
   end
-  post(to, 'job', parcel)
-  return true
+  local new = put(id, payload, delay, sequel)
+  if not new and sequel ~= '' and redis.call('HGET', sequels, pack_id(id)) ~= sequel then
+    local _, _, home, batch, member = unpack(fields(sequel))
+    if batch ~= '' then
+      tell(home, batch, member, 'gone')
+    end
+  end
+  return new
 end
 
 -- Send one of a batch's callbacks, unless it was sent before.
@@ -77,7 +98,7 @@ local function call_back(record, name)
 end
 
 -- A member of a batch whose home is here has ended; that may be told twice, and late.
-local function count_end(batch, member, ending)
+function count_end(batch, member, ending)
   local record, members = base .. 'batch:' .. batch, base .. 'members:' .. batch
   local raw = pack_id(member)
   local was = redis.call('HGET', members, raw)
@@ -123,13 +144,7 @@ local function ended(id, ending)
   if parcel ~= '' then
     send(parcel)
   end
-  if batch == '' or (ending == 'done' and next_link ~= '') then
-    return
-  end
-  if home == here then
-    count_end(batch, member, ending)
-  else
-    local message = struct.pack('>I4c0I4c0I4c0', #batch, batch, #member, member, #ending, ending)
-    post(home, 'end', message)
+  if batch ~= '' and not (ending == 'done' and next_link ~= '') then
+    tell(home, batch, member, ending)
   end
 end

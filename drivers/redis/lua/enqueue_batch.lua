@@ -19,6 +19,8 @@ for i, name in ipairs({ 'then', 'catch', 'finally' }) do
 end
 for i = 5, #ARGV, 2 do
   redis.call('HSET', members, pack_id(ARGV[i]), '')
-  send(ARGV[i + 1])
+end
+for i = 6, #ARGV, 2 do
+  send(ARGV[i])
 end
 return 1
