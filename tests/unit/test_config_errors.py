@@ -311,7 +311,7 @@ keys = st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.binary(), st.text().map(str.encode)))
 def test_any_bytes_are_a_config_or_a_config_error(
     tmp_path_factory: pytest.TempPathFactory, raw: bytes
@@ -322,7 +322,7 @@ def test_any_bytes_are_a_config_or_a_config_error(
         load(path, {})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(keys, yaml_values, max_size=4), yaml_values)
 def test_any_tree_is_a_config_or_clear_lines(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object], queue: object

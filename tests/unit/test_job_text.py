@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.jobs.redaction import looks_secret, redact
 from queued.jobs.text import error_text, nearest, one_line, safe_lines
 
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
-
-@RELAXED
 @given(st.text(), st.integers(min_value=1, max_value=200))
 def test_one_line_is_one_printable_line_that_fits(text: str, limit: int) -> None:
     line = one_line(text, limit)

@@ -6,14 +6,12 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.jobs.backoff import Backoff
 from queued.jobs.job import Job
 from queued.jobs.limits import Limits, PoolLimits, resolve
-
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Plain(Job):
@@ -128,7 +126,6 @@ def test_a_malformed_backoff_says_what_is_wrong(value: Any, message: str) -> Non
         Backoff.parse(value)
 
 
-@RELAXED
 @given(
     base=st.floats(0, 1e6),
     factor=st.floats(1, 1e6),

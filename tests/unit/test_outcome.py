@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.drivers import base
@@ -30,9 +30,6 @@ from queued.jobs.outcome import (
     record,
     trace,
 )
-
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 
 LIMITS = Limits(max_tries=3, timeout=30.0, backoff=Backoff((10.0, 20.0)))
 PAYLOAD = b'{"v":1,"job":"app.jobs.SendEmail"}\n{}'
@@ -250,7 +247,6 @@ def test_no_line_of_an_error_reaches_a_log() -> None:
     assert json.loads(decision.settlement.note)["error"] == r"ValueError: a\nERROR forged\x1b[2J"
 
 
-@RELAXED
 @given(st.text(), st.text(alphabet='\n"\\\x00é😀', min_size=100, max_size=700))
 def test_a_note_is_one_json_line_that_fits(short: str, awkward: str) -> None:
     for error in (short, awkward, short * 50):

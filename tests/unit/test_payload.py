@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 import pydantic
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import core_schema
 
@@ -32,9 +32,6 @@ from queued.errors import (
 from queued.jobs import header, payload, registry
 from queued.jobs.codec import Codec
 from queued.jobs.job import Job
-
-RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -175,7 +172,6 @@ def test_floats_that_json_lacks_come_back(value: float) -> None:
     assert math.isnan(round_trip(everything(share=math.nan)).share)
 
 
-@RELAXED
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"])),
     number=st.integers(),
@@ -207,7 +203,6 @@ json_values = st.recursive(
 )
 
 
-@RELAXED
 @given(st.dictionaries(st.sampled_from(["a", "b1", "user_id", "zażółć", "x y"]), json_values))
 def test_any_json_comes_back_as_attributes(values: dict[str, Any]) -> None:
     job = Legacy()
@@ -216,7 +211,6 @@ def test_any_json_comes_back_as_attributes(values: dict[str, Any]) -> None:
     assert vars(round_trip(job)) == vars(Legacy()) | values
 
 
-@RELAXED
 @given(st.binary())
 def test_arbitrary_bytes_are_refused_in_two_ways_only(data: bytes) -> None:
     with pytest.raises((CorruptPayload, UnknownJob)):
@@ -225,7 +219,6 @@ def test_arbitrary_bytes_are_refused_in_two_ways_only(data: bytes) -> None:
     assert "\n" not in payload.body_text(data)
 
 
-@RELAXED
 @given(st.sampled_from([SendEmail, Everything, Legacy]), st.binary() | json_values)
 def test_arbitrary_bodies_are_refused_in_one_way_only(cls: type[Job], body: Any) -> None:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -924,14 +917,14 @@ def dumped(codec: Codec, values: dict[str, Any]) -> bytes | str:
         return str(error)
 
 
-@settings(RELAXED, max_examples=400)
+@settings(max_examples=400)
 @given(st.dictionaries(st.sampled_from(sorted(FITTING)), VALUES, min_size=1, max_size=3))
 def test_an_exact_schema_accepts_what_would_be_read_back_the_same(values: dict[str, Any]) -> None:
     assert by_schema._exact
     assert dumped(by_schema, values) == dumped(by_reading, values)
 
 
-@settings(RELAXED, max_examples=100)
+@settings(max_examples=100)
 @given(st.one_of(st.integers(), st.floats(allow_nan=False), SAID, st.lists(st.floats())))
 def test_fitting_values_of_an_exact_schema_come_back(value: Any) -> None:
     field = {int: "number", float: "share", str: "text"}.get(type(value), "few")

@@ -186,7 +186,7 @@ lengths = st.sampled_from([0.1, 1.0, 5.0])
 phases = st.lists(st.tuples(loads, st.integers(1, 90)), max_size=12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(bounds, lengths, phases)
 def test_never_outside_of_its_range_and_never_hasty(bounds, seconds, phases):
     """Whatever the load does: in the range, up by doubling at most, down by one, in good time."""
@@ -202,7 +202,7 @@ def test_never_outside_of_its_range_and_never_hasty(bounds, seconds, phases):
         assert later - earlier >= least
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(bounds, lengths, loads, loads)
 def test_it_never_flaps(bounds, seconds, first, then):
     """Under a load that stays as it is a pool finds its size: after a step down comes none up."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from queued.drivers.base import Charge, Fail, NewJob
@@ -91,7 +91,6 @@ def test_it_holds_for_one_queue_and_one_id(queue: str, job_id: str) -> None:
     assert "none of the 2 keys" in refused(stored, queue, job_id)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_no_byte_can_be_changed(data: st.DataObject) -> None:
     stored = pack(Pay(amount=123_456), QUEUE, "id-1")

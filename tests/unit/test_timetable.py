@@ -74,7 +74,7 @@ moments = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(expressions, zones, moments, st.integers(0, 8 * 3600))
 def test_it_does_not_matter_from_where_one_looks(expression, timezone, start, later):
     """A host that looks later sees the same ticks: each is there once, and none twice."""
