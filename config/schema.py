@@ -274,6 +274,9 @@ class QueueConfig(_Section):
         default=None,
         description="The objective: no more of the runs of five minutes should fail, as in 5%.",
     )
+    retain_failed: OptionalDuration = Field(
+        default=None, description="Failed jobs are removed after this time; none: never."
+    )
     kill_grace: Duration = Field(
         default=5.0,
         description="What the neighbours of a job that cannot be cancelled get before the kill.",

@@ -139,6 +139,8 @@ class QueueSpec:
     """The objective in seconds for the oldest ready job; None: no objective."""
     max_failure_rate: float | None = None
     """The objective for the share of runs that fail, 0 to 1; None: no objective."""
+    retain_failed: float | None = None
+    """Seconds for which failed jobs are kept; None: for ever."""
 
 
 NO_OBJECTIVES = QueueSpec()

@@ -468,6 +468,13 @@ class Driver(Protocol):
         holds that now; then it stays failed.
         """
 
+    async def prune(self, queue: str, older_than: float, limit: int = MAX_BATCH) -> int:
+        """Remove up to ``limit`` jobs that failed over ``older_than`` seconds ago, oldest first.
+
+        Those whose ``failed()`` hook is still to run stay. Return how many went: fewer than
+        ``limit`` says that no more are to go.
+        """
+
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         """Remove failed jobs for good. False: no such failed job."""
 

@@ -201,7 +201,7 @@ class MemoryDriver:
     # schedules
     async def ticks(self, queue: str) -> Ticks:
         with self._store.lock:
-            return Ticks(time.time(), dict(self._queue(queue).ticks))
+            return Ticks(self._store.now(), dict(self._queue(queue).ticks))
 
     async def tick(
         self, queue: str, schedule: str, last: int | None, tick: int, job: NewJob | None
@@ -211,7 +211,7 @@ class MemoryDriver:
             if target.ticks.get(schedule) != last:
                 return False
             target.ticks[schedule] = tick
-            if job is not None and target.enqueue(job._replace(delay=0.0), time.time()):
+            if job is not None and target.enqueue(job._replace(delay=0.0), self._store.now()):
                 target.bell.ring()
             return True
 
@@ -289,6 +289,19 @@ class MemoryDriver:
             answer = [source.requeue(job_id, now) for job_id in job_ids]
             source.ring_if_ready()
             return answer
+
+    async def prune(self, queue: str, older_than: float, limit: int = MAX_BATCH) -> int:
+        with self._store.lock:
+            source, now = self._queue(queue), self._store.now()
+            old = [
+                job
+                for job in source.failed.values()
+                if job.failed_at < now - older_than and job.hook_at is None
+            ]
+            for job in old[:limit]:
+                del source.failed[job.id]
+                source.remove(job, now)
+            return len(old[:limit])
 
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         with self._store.lock:

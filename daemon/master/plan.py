@@ -72,7 +72,11 @@ def plan(loaded: LoadedConfig, install: str, boot: str, episodes: str | None = N
             boot=boot,
             url=config.connection,
             queues={
-                name: QueueSpec(max_wait=one.max_wait, max_failure_rate=one.max_failure_rate)
+                name: QueueSpec(
+                    max_wait=one.max_wait,
+                    max_failure_rate=one.max_failure_rate,
+                    retain_failed=one.retain_failed,
+                )
                 for name, one in config.queues.items()
             },
             schedules={name: schedule_of(one) for name, one in config.schedule.items()},

@@ -34,6 +34,7 @@ from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.monitor.grave import Grave
 from queued.daemon.monitor.janitor import REAP_EVERY, RENEW_EVERY, SAMPLE_EVERY, Janitor
 from queued.daemon.monitor.overview import overview
+from queued.daemon.monitor.pruner import PRUNE_EVERY, Pruner
 from queued.daemon.monitor.recent import Recent
 from queued.daemon.monitor.scheduler import LOOK_EVERY as TICK_EVERY
 from queued.daemon.monitor.scheduler import Scheduler
@@ -96,6 +97,7 @@ class Monitor:
         self._collector = FleetCollector(self._fleet, reach, spec.queues, backend)
         self._scheduler = Scheduler(self._driver, reach, spec.schedules)
         self._collector.scheduler = self._scheduler
+        self._pruner = Pruner(self._driver, reach, spec.queues)
         readings = Readings(spec.queues, self._fleet, self._recent, reach)
         self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}
@@ -150,6 +152,7 @@ class Monitor:
                 every(RENEW_EVERY, self._bury, wake=self._to_bury),
                 every(REAP_EVERY, self._reap),
                 every(TICK_EVERY, self._scheduler.turn),
+                every(PRUNE_EVERY, self._pruner.turn),
                 insist(self._bury_predecessors),
             ):
                 group.create_task(duty)

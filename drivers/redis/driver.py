@@ -263,6 +263,13 @@ class RedisDriver:
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         return await self._for_ids("requeue", queue, job_ids)
 
+    async def prune(self, queue: str, older_than: float, limit: int = MAX_BATCH) -> int:
+        micros = round(older_than * 1_000_000)
+        removed: int = await self._call("prune", queue, micros, min(limit, MAX_BATCH))
+        if removed:
+            await self._forward_now(queue)
+        return removed
+
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         forgotten = await self._for_ids("forget", queue, job_ids)
         await self._forward_now(queue)

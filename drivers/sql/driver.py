@@ -219,6 +219,12 @@ class SqlDriver:
     async def requeue(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         return await self._database.write(failures.requeue, queue, job_ids)
 
+    async def prune(self, queue: str, older_than: float, limit: int = MAX_BATCH) -> int:
+        removed = await self._database.write(failures.prune, queue, older_than, limit)
+        if removed:
+            await self._forward_now(queue)
+        return removed
+
     async def forget(self, queue: str, job_ids: Sequence[str]) -> list[bool]:
         forgotten = await self._database.write(failures.forget, queue, job_ids)
         await self._forward_now(queue)

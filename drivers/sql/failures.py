@@ -54,6 +54,12 @@ _page = (  # by itself, so that what the offset skips is read of the index alone
     .offset(parameter("offset"))
 )
 LISTED = Statement(select_failures.where(failed.c.seq.in_(_page)).order_by(*_newest_first))
+OLD = Statement(
+    select(failed.c.seq)
+    .where(_here, failed.c.failed_at < parameter("before", Float), failed.c.hook_at.is_(None))
+    .order_by(failed.c.failed_at)
+    .limit(parameter("limit"))
+)
 FAILED = Statement(
     packed(jobs.c.id, jobs.c.seq).where(
         jobs.c.queue == parameter("queue"),
@@ -113,14 +119,25 @@ def requeue(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
 
 
 def forget(session: Session, queue: str, ids: Sequence[str]) -> list[bool]:
-    found, ledger = _find(session, queue, ids), Ledger.read(session, queue)
-    if found and ledger is not None:
-        seqs = list(found.values())
+    found = _find(session, queue, ids)
+    _remove(session, queue, list(found.values()))
+    return [job_id in found for job_id in ids]
+
+
+def prune(session: Session, queue: str, older_than: float, limit: int) -> int:
+    before = session.now - older_than
+    seqs = [seq for (seq,) in session.rows(OLD, queue=queue, before=before, limit=limit)]
+    _remove(session, queue, seqs)
+    return len(seqs)
+
+
+def _remove(session: Session, queue: str, seqs: list[int]) -> None:
+    ledger = Ledger.read(session, queue)
+    if seqs and ledger is not None:
         session.run(DELETE_RECORDS, seqs=seqs)
         remove(session, ledger, seqs, End.GONE)
         ledger.failed -= len(seqs)
         ledger.write(session)
-    return [job_id in found for job_id in ids]
 
 
 def _find(session: Session, queue: str, ids: Sequence[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from queued.cli.failed_files import export, import_
+from queued.cli.failed_prune import prune
 from queued.cli.failed_select import Selection, selection_options
 from queued.cli.failed_settle import flush, forget, retry
 from queued.cli.failures import Refused
@@ -26,7 +27,7 @@ def failed() -> None:
     """List, show, retry and forget the jobs that failed on their last try."""
 
 
-for _command in (retry, forget, flush, export, import_):
+for _command in (retry, forget, flush, prune, export, import_):
     failed.add_command(_command)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from queued.drivers.base import NO_COUNTS, Charge, Driver, FailedJob, State
@@ -204,3 +206,58 @@ async def test_finishing_leaves_a_job_that_fails_again_its_new_hook(driver: Driv
     await driver.finish_hook(Q, "a")
     await settle(driver, fail(held, hook=0))
     assert listed(await driver.claim_hooks(Q, 10, 60)) == ["a"]
+
+
+async def test_prune_removes_what_failed_long_ago(driver: Driver) -> None:
+    for name in names(4):
+        await failed_job(driver, name)
+    assert await driver.prune(Q, 3600.0) == 0
+    assert await driver.prune("other", 0.0) == 0
+    await asyncio.sleep(0.01)
+    assert await driver.prune(Q, 0.0, 3) == 3
+    assert listed(await driver.failed(Q)) == names(4)[3:]
+    assert (await driver.stats([Q]))[Q].failed == 1
+    assert await driver.find(names(4)[0]) is None
+    assert await driver.prune(Q, 0.0) == 1
+    assert await driver.prune(Q, 0.0) == 0
+
+
+async def test_prune_tells_the_old_from_the_new(driver: Driver) -> None:
+    now = (await driver.ticks(Q)).now
+    for name, ago in (("old", 7_200.0), ("new", 1_800.0)):
+        one = FailedJob(name, Q, b"", b"{}", failed_at=now - ago, enqueued_at=now - 9_000.0)
+        assert await driver.restore(Q, [one]) == [True]
+    assert await driver.prune(Q, 3_600.0) == 1
+    assert listed(await driver.failed(Q)) == ["new"]
+
+
+async def test_prune_leaves_jobs_whose_hook_is_still_to_run(driver: Driver) -> None:
+    for name in ("a", "b", "c"):
+        held = await hold(driver, name)
+        await settle(driver, fail(held, hook=60.0 if name != "b" else None))
+    await asyncio.sleep(0.01)
+    assert await driver.prune(Q, 0.0, 1) == 1
+    assert listed(await driver.failed(Q)) == ["c", "a"]
+    assert await driver.prune(Q, 0.0, 1) == 0
+    await driver.finish_hook(Q, "a")
+    assert await driver.prune(Q, 0.0) == 1
+    assert listed(await driver.failed(Q)) == ["c"]
+
+
+async def test_two_that_prune_remove_no_more_than_one(
+    driver: Driver, make_driver: MakeDriver
+) -> None:
+    for name in names(5):
+        await failed_job(driver, name)
+    await asyncio.sleep(0.01)
+    other = await make_driver()
+    assert sum(await asyncio.gather(driver.prune(Q, 0.0), other.prune(Q, 0.0))) == 5
+    assert (await driver.stats([Q]))[Q].failed == 0
+
+
+async def test_what_is_pruned_can_be_enqueued_again(driver: Driver) -> None:
+    await failed_job(driver, "a")
+    await asyncio.sleep(0.01)
+    assert await driver.prune(Q, 0.0) == 1
+    await push(driver, "a")
+    assert (await info(driver, "a")).state is State.READY

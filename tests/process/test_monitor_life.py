@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from queued.daemon.spec import QueueSpec
 from queued.drivers import driver_for
-from queued.drivers.base import NewJob
+from queued.drivers.base import Charge, Fail, NewJob
 from queued.errors import DriverUnavailable
 from tests.contract.servers import Server, start_valkey
 from tests.process.monitored import RUNNING, Master, owner
@@ -188,3 +189,27 @@ async def test_the_master_is_told_what_queues_did_lately(valkey: Server) -> None
         )
         assert last[-1]["outcomes"] == {"failed": 1, "succeeded": 3}
         assert last[-1]["failure_ratio"] == 0.25
+
+
+async def test_failed_jobs_are_pruned_by_age(master: Master) -> None:
+    driver = driver_for(master.spec.url)
+    await driver.open()
+    await driver.enqueue("q", [NewJob("old", b""), NewJob("kept", b"")])
+    await driver.enqueue("other", [NewJob("old", b"")])
+    for queue in ("q", "other"):
+        got = await driver.exchange(queue, owner(), want=2, nonce=1)
+        fails = [
+            Fail(job.id, job.fence, Charge.ERROR, b"{}", hook=3600.0 if job.id == "kept" else None)
+            for job in got.jobs
+        ]
+        await driver.exchange(queue, owner(), fails)
+    await asyncio.sleep(0.05)
+    master.spec.queues["q"] = QueueSpec(retain_failed=0.01)
+    master.spec.queues["other"] = QueueSpec(retain_failed=3600.0)
+    await master.start()
+    async with asyncio.timeout(60):
+        while (await driver.stats(["q"]))["q"].failed > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert [job.id for job in await driver.failed("q")] == ["kept"]
+    assert [job.id for job in await driver.failed("other")] == ["old"]
+    await driver.close()

@@ -143,6 +143,27 @@ def test_forget_and_flush_by_filters(app: Application) -> None:
     assert [one.id for one in stored(app, "reports")] == ["c1"]
 
 
+HOUR = 3_600.0
+
+
+def test_prune_by_age(app: Application) -> None:
+    store(app, failure("a", ago=1 * HOUR), failure("b", ago=30 * HOUR), failure("c", ago=50 * HOUR))
+    assert app("failed", "prune", "--older-than", "2d").out == "1 job removed\n"
+    answer = app("failed", "prune", "--older-than", "1d", "--queue", "emails", "--json").json
+    assert answer == {"removed": 1, "queues": {"emails": 1}}
+    assert [one.id for one in stored(app)] == ["a"]
+    assert app("failed", "prune", "--older-than", "1d").out == "0 jobs removed\n"
+
+
+def test_prune_as_queue_yaml_has_it(app: Application) -> None:
+    store(app, failure("a", ago=1 * HOUR), failure("b", ago=30 * HOUR))
+    assert "has no retain_failed" in app("failed", "prune").refused(Exit.USAGE)
+    app.configure(f"imports: [{app.module}]\nqueues: {{default: , emails: {{retain_failed: 1d}}}}")
+    assert "queues.default" in app("failed", "prune", "--queue", "default").refused(Exit.USAGE)
+    assert app("failed", "prune").out == "1 job removed\n"
+    assert [one.id for one in stored(app)] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
