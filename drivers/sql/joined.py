@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import BigInteger, Connection, String, bindparam, make_url, text
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import OperationalError
 
 from queued.drivers.base import Enqueued, NewJob
 from queued.drivers.sql.enqueue import enqueue
 from queued.drivers.sql.session import Cursor, Session, Statement
-from queued.drivers.sql.sqlite_file import SqliteFile
+from queued.drivers.sql.sqlite_file import missing
 from queued.errors import DriverError
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ _LOCK_FILE = text("UPDATE queued_queues SET fence = fence WHERE queue = ''")
 _FILE = text("SELECT file FROM pragma_database_list WHERE name = 'main'")
 _IDENTITY = Statement(
     text(
-        "SELECT current_database(), CAST(CAST(to_regclass('queued_queues') AS oid) AS bigint),"
-        " CAST(pg_postmaster_start_time() AS text)"
+        "SELECT current_database(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS text),"
+        " (SELECT CAST(oid AS bigint) FROM pg_class"
+        "  WHERE relname = 'queued_queues' AND pg_table_is_visible(oid))"
     )
 )
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(bindparam("lock", type_=BigInteger))
@@ -114,32 +116,34 @@ class SqliteJoin:
 
     def __init__(self, url: str) -> None:
         self._path = Path(make_url(url).database or "").absolute()
-        self._preparing = threading.Lock()
-        self._prepared = False
 
     def enqueue(self, connection: Connection, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         _check_kind(connection, "sqlite", str(self._path))
         file = connection.execute(_FILE).scalar() or "a database in memory"
-        self._prepare()
         if not _is_same(Path(file), self._path):
             raise _elsewhere(file, str(self._path))
-        # Before anything is read: what reads first cannot write once another one has written.
-        connection.execute(_LOCK_FILE)
+        self._lock(connection)
         driver: Any = connection.connection.driver_connection
         if not driver.in_transaction:
             raise DriverError(_NO_TRANSACTION)
         return enqueue(JoinedSession(connection, time.time()), queue, jobs)
 
-    def _prepare(self) -> None:
-        """Create the tables where they are missing, over a connection of our own."""
-        with self._preparing:
-            if not self._prepared:
-                file = SqliteFile(self._path)
-                try:
-                    file.connect()
-                finally:
-                    file.close()
-                self._prepared = True
+    def _lock(self, connection: Connection) -> None:
+        """Take the write lock, and make the tables where they are missing.
+
+        The lock first: what has read cannot write once another one has written.
+        """
+        try:
+            connection.execute(_LOCK_FILE)
+        except OperationalError as error:
+            if "no such table" not in str(error.orig):
+                raise
+        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        statements = missing(version, self._path)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        if statements:
+            connection.execute(_LOCK_FILE)
 
 
 class PostgresqlJoin:
@@ -172,11 +176,11 @@ class PostgresqlJoin:
 
     def _check(self, connection: Connection) -> None:
         """Compare the connection's database with ours, which is asked again if they differ."""
-        clause: Any = _IDENTITY.clause
-        its = tuple(connection.execute(clause).one())
+        its = _identity(connection)
         with self._asking:
             if its != self._identity:
                 self._identity = self._ask()
+                its = _identity(connection)  # the tables may be new
         if its != self._identity:
             raise _elsewhere(
                 f"the database {its[0]} of another server or schema", self._server.name
@@ -188,6 +192,11 @@ class PostgresqlJoin:
             return tuple(self._server.read(lambda session: session.row(_IDENTITY)))
         finally:
             self._server.close()
+
+
+def _identity(connection: Connection) -> tuple[Any, ...]:
+    clause: Any = _IDENTITY.clause
+    return tuple(connection.execute(clause).one())
 
 
 _NO_TRANSACTION = (

@@ -253,14 +253,21 @@ def _schema_version(connection: sqlite3.Connection) -> int:
 
 def _create(connection: sqlite3.Connection, path: Path) -> None:
     """Create the tables, or bring them up to date, unless another process was faster."""
-    version = _schema_version(connection)
+    for statement in missing(_schema_version(connection), path):
+        connection.execute(statement)
+
+
+def missing(version: int, path: Path) -> list[str]:
+    """Return the statements that make the tables of a file with that ``user_version`` today's.
+
+    :raises DriverUnavailable: it is not one of ours.
+    """
     if version == SCHEMA_VERSION:
-        return
+        return []
     if not 0 <= version < SCHEMA_VERSION:
         raise DriverUnavailable(
             f"SQLite database {path}: its user_version is {version}, and this queued knows only "
             f"{SCHEMA_VERSION}; it belongs to a newer queued or to another program"
         )
-    for statement in upgrade(DIALECT, version) if version else creation(DIALECT):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    made = upgrade(DIALECT, version) if version else creation(DIALECT)
+    return [*made, f"PRAGMA user_version = {SCHEMA_VERSION}"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -251,11 +251,31 @@ async def test_an_invalid_job_leaves_the_transaction_usable(
 async def test_tables_are_made_when_the_first_job_is_joined(
     url: str, engine: Engine, make_driver: MakeDriver
 ) -> None:
-    """The producer may well come before the first worker."""
-    with engine.connect() as connection:
+    """The producer may well come before the first worker, and write something of its own first."""
+    with engine.begin() as connection:
+        for table in inspect(connection).get_table_names():
+            if table.startswith("queued_"):
+                connection.execute(text(f"DROP TABLE {table} CASCADE"))
+    with engine.begin() as connection:
+        order(connection, 1)
         receipt = Queue(url).within(connection).push(Receive(order=1))
-        connection.commit()
     assert await drain(await make_driver()) == [receipt.id]
+
+
+async def test_tables_of_an_earlier_version_are_brought_up_to_date(
+    url: str, engine: Engine, tmp_path: Path
+) -> None:
+    if engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's are, over a connection of the queue's own")
+    with engine.begin() as connection:
+        Queue(url).within(connection).push(Receive(order=1))
+        for column in ("keyed", "refused_total"):
+            connection.execute(text(f"ALTER TABLE queued_queues DROP COLUMN {column}"))
+        connection.execute(text("DROP TABLE queued_locks"))
+        connection.execute(text("PRAGMA user_version = 1"))
+    with engine.begin() as connection:
+        order(connection, 1)
+        assert Queue(url).within(connection).push(Sync(user=1)).enqueued
 
 
 async def test_a_transaction_that_stands_idle_loses_the_lock(

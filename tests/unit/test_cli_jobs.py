@@ -488,3 +488,23 @@ def test_an_id_is_whole_on_a_narrow_terminal(
     assert capsys.readouterr().out.splitlines() == (
         beside if width > 100 else ["id", job_id, f"    {error}"]
     )
+
+
+def test_a_failed_job_stays_failed_while_another_holds_its_key(app: Application) -> None:
+    name = app.job("Nightly")
+    failed = app("dispatch", name, "--unique-key", "of may", "--json").json["id"]
+
+    async def fail_it(driver: Driver) -> None:
+        [held] = (await driver.exchange("default", "test-1", want=1, nonce=1)).jobs
+        end = Fail(held.id, held.fence, Charge.ERROR, json.dumps(RECORD).encode())
+        await driver.exchange("default", "test-1", [end], nonce=2)
+
+    asyncio.run(with_driver(app.url, fail_it))
+    app("dispatch", name, "--unique-key", "of may")
+    for which in (failed, "--all"):
+        answer = app("failed", "retry", which)
+        assert answer.code == Exit.PROBLEM
+        assert answer.out == "0 jobs put back\n"
+        assert f"{failed} stays failed: another job holds its unique key" in answer.err
+    said = app("failed", "retry", "--all", "--json").json
+    assert said == {"put_back": 0, "not_failed": [], "stay_failed": [failed]}
