@@ -44,6 +44,8 @@ class Settings(TypedDict, total=False):
     retry_backoff_enabled: bool
     retry_backoff_max_delay: float
     retry_backoff_jitter: float
+    max_payload: int | str
+    encrypt: bool
     name: str
     unique_key: Any
     unique_for: float | str
