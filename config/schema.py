@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from queued.config import endpoint
 from queued.config.document import Expanded
+from queued.config.rates import OptionalRate
 from queued.config.types import (
     Backoff,
     Duration,
@@ -269,6 +270,11 @@ class QueueConfig(_Section):
     )
     slow_after: OptionalDuration = Field(
         default=None, description="A run that takes longer is logged, with where its code stands."
+    )
+    rate_limit: OptionalRate = Field(
+        default=None,
+        description="No more jobs are started, over all workers on all hosts: 100/1m, or"
+        " {jobs, per, burst}.",
     )
     max_failure_rate: OptionalShare = Field(
         default=None,

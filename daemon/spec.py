@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+from queued.drivers.brakes import RateLimit
 from queued.drivers.states import Lane
 from queued.policy import Policy
 
@@ -98,6 +99,8 @@ class WorkerSpec:
     max_time: float | None = None
     max_memory: int | None = None
     slow_after: float | None = None
+    rate_limit: RateLimit | None = None
+    """Of the queue, over all workers on all hosts."""
     kill_grace: float = 5.0
     shutdown_grace: float = 30.0
     nice: int = 0
@@ -128,6 +131,8 @@ class WorkerSpec:
         values["flags"] = LimitsSpec(**values["flags"])
         values["policy"] = _policy(values["policy"])
         values["log"] = LogSpec(**values["log"])
+        if values["rate_limit"] is not None:
+            values["rate_limit"] = RateLimit(*values["rate_limit"])
         return cls(**values)
 
 

@@ -13,11 +13,13 @@ Rules that hold for every driver (the contract suite in ``tests/contract`` check
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
+from queued.drivers.brakes import Paused, RateLimit
 from queued.drivers.states import MAX_BATCH, SUSPECT_FROM, Charge, Lane, State
 
 if TYPE_CHECKING:
@@ -42,7 +44,9 @@ __all__ = [
     "JobInfo",
     "Lane",
     "NewJob",
+    "Paused",
     "QueueStats",
+    "RateLimit",
     "Release",
     "Reservation",
     "Retry",
@@ -203,9 +207,17 @@ class Exchange(NamedTuple):
     hooks_due: bool = False
     """Whether a ``failed()`` hook waits to be claimed."""
     suspects: bool = False
-    """Whether jobs wait in the solo lane."""
+    """Whether jobs wait in the solo lane, and may be reserved."""
     outbox: bool = False
     """Whether something waits to be forwarded to other queues."""
+    held_for: float | None = None
+    """Seconds until a token of the rate limit is there, without which nothing is reserved; infinite
+    while the queue is paused, when ``next_due`` is None too. None: nothing is held back."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether only the rate limit holds jobs back: time alone changes that."""
+        return self.held_for is not None and self.held_for < math.inf
 
 
 class Ticks(NamedTuple):
@@ -234,6 +246,10 @@ class QueueStats:
     oldest_reserved_age_seconds: float = 0.0
     outbox: int = 0
     """Messages of its chains and batches that wait to be forwarded to other queues."""
+    limited_seconds: float = 0.0
+    """Until the rate limit lets the next job be reserved, as those say who reserve; 0: it does."""
+    paused: Paused | None = None
+    """None: it is not."""
 
     @property
     def size(self) -> int:
@@ -340,6 +356,7 @@ class Driver(Protocol):
         nonce: int = 0,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         """Settle what finished, then reserve up to ``want`` jobs, promoting those that are due.
 
@@ -348,6 +365,10 @@ class Driver(Protocol):
         call that reserves (an exchange with ``want``, or a ``listen``) is in flight per owner, and
         others beside it settle only. A first reserve registers the owner with ``lease`` seconds;
         later ones write no lease. When ready jobs remain, the next idle worker is woken.
+
+        With a ``limit`` no more jobs are reserved than there are tokens in the queue's one bucket,
+        and each takes one; a ``Release`` that charges nothing gives its token back. While the queue
+        is paused none is reserved or promoted, and nobody is woken.
 
         :raises OwnerLost: the owner is retired. Settlements have been tried (and found lost).
         """
@@ -362,6 +383,7 @@ class Driver(Protocol):
         nonce: int,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         """Wait for a push, at most ``seconds``, then reserve up to ``want`` jobs like ``exchange``.
 
@@ -457,6 +479,15 @@ class Driver(Protocol):
 
     async def purge(self, queue: str) -> int:
         """Remove every waiting job (ready, scheduled, suspects); return how many."""
+
+    async def pause(self, queue: str, by: str = "", reason: str = "") -> bool:
+        """Have nothing reserved from this queue until ``resume``; all other verbs go on.
+
+        Return whether it was not paused before; if it was, who and why are replaced.
+        """
+
+    async def resume(self, queue: str) -> bool:
+        """End a pause and wake the workers. Return whether there was one."""
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         """List failed jobs, newest first."""

@@ -7,6 +7,7 @@ shortest statement of what the other drivers do in Lua and SQL.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,9 @@ from queued.drivers.base import (
     JobInfo,
     Lane,
     NewJob,
+    Paused,
     QueueStats,
+    RateLimit,
     Reservation,
     Settlement,
     State,
@@ -51,7 +54,7 @@ class Store:
         """Enqueue what follows a job."""
         target = self.queue(parcel.queue)
         if target.enqueue(parcel.job, self.now()):
-            target.bell.ring()
+            target.ring()
         elif target.jobs[parcel.job.id].sequel != parcel.job.sequel:
             self.batches.refused(parcel.job.sequel, self.now())
 
@@ -98,7 +101,7 @@ class MemoryDriver:
             target, now = self._queue(queue), self._store.now()
             enqueued = [target.enqueue(job, now) for job in jobs]
             if True in enqueued:
-                target.bell.ring()
+                target.ring()
             return enqueued
 
     async def enqueue_batch(self, queue: str, batch: NewBatch) -> bool:
@@ -116,25 +119,32 @@ class MemoryDriver:
         nonce: int = 0,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         with self._store.lock:
             source, now = self._queue(queue), self._store.now()
             lost = source.settle(owner, settlements, now)
             jobs: list[Reservation] = []
+            held_for = math.inf if source.paused else None
             if want > 0:
                 if source.owners.setdefault(owner, Owner(now + lease)).retired:
                     source.ring_if_ready()
                     raise OwnerLost(f"{owner} was retired: its jobs went to other workers")
-                source.promote(want, now)
-                jobs = [job.reservation() for job in source.reserve(owner, lane, want, nonce, now)]
-            source.ring_if_ready()
-            next_due = max(source.scheduled[0].due_at - now, 0.0) if source.scheduled else None
+                if not source.paused:
+                    source.promote(want, now)
+                reserved = source.reserve(owner, lane, want, nonce, now, limit=limit)
+                jobs = [job.reservation() for job in reserved]
+                if limit and not source.paused:
+                    held_for = limit.wait(limit.tokens(source.opens_at, now))
+            if jobs or held_for is None:  # else the next one would hear the same
+                source.ring_if_ready()
             return Exchange(
                 jobs,
                 lost,
-                next_due,
+                source.next_due(now),
                 hooks_due=bool(source.hooks_due(now)),
-                suspects=bool(source.ready[Lane.SOLO]),
+                suspects=bool(source.ready[Lane.SOLO]) and not source.paused,
+                held_for=held_for,
             )
 
     async def listen(
@@ -147,11 +157,14 @@ class MemoryDriver:
         nonce: int,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         with self._store.lock:
             bell = self._queue(queue).bell
         await bell.wait(seconds)
-        return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
+        return await self.exchange(
+            queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
+        )
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         with self._store.lock:
@@ -192,7 +205,7 @@ class MemoryDriver:
             source = self._queue(queue)
             promoted = source.promote(limit, self._store.now())
             if promoted:
-                source.bell.ring()
+                source.ring()
             return promoted
 
     async def forward(self, queue: str) -> int:  # noqa: ARG002 - see memory_batches
@@ -277,6 +290,20 @@ class MemoryDriver:
             waiting = source.waiting()
             source.remove_waiting(waiting, self._store.now())
             return len(waiting)
+
+    async def pause(self, queue: str, by: str = "", reason: str = "") -> bool:
+        with self._store.lock:
+            source = self._queue(queue)
+            before = source.paused
+            source.paused = Paused(before.since if before else self._store.now(), by, reason)
+            return before is None
+
+    async def resume(self, queue: str) -> bool:
+        with self._store.lock:
+            source = self._queue(queue)
+            before, source.paused = source.paused, None
+            source.ring()
+            return before is not None
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         with self._store.lock:

@@ -24,7 +24,9 @@ from queued.drivers.base import (
     JobInfo,
     Lane,
     NewJob,
+    Paused,
     QueueStats,
+    RateLimit,
     Release,
     Reservation,
     Retry,
@@ -32,6 +34,7 @@ from queued.drivers.base import (
     State,
     Unique,
 )
+from queued.drivers.brakes import whole
 from queued.drivers.memory_batches import Batches
 from queued.drivers.memory_bell import Bell
 from queued.drivers.sequel import End
@@ -162,6 +165,9 @@ class StoredQueue:
         self.failures: deque[float] = deque()
         self.bell = Bell()
         self.ticks: dict[str, int] = {}
+        self.paused: Paused | None = None
+        self.opens_at: float | None = None
+        self.every = 0.0
 
     def to_tail(self, job: Job, ready_at: float) -> None:
         job.state, job.ready_at = State.READY, ready_at
@@ -241,6 +247,7 @@ class StoredQueue:
         """Apply what names a reservation that ``owner`` holds; return the ids of the others."""
         lost: list[str] = []
         released: list[Job] = []
+        not_run = 0
         for settlement in settlements:
             job = self.jobs.get(settlement.id)
             if job is None or not job.held_by(owner, settlement.fence):
@@ -262,6 +269,7 @@ class StoredQueue:
                     job.ran(charge, note)
                     job.state = State.READY
                     released.append(job)
+                    not_run += charge is Charge.NONE
                 case Fail(charge=charge, record=record, note=note, hook=hook):
                     job.ran(charge, note)
                     job.state, job.record, job.failed_at = State.FAILED, record, now
@@ -272,17 +280,27 @@ class StoredQueue:
                     self.batches.ended(job.sequel, End.FAILED, now)
         for job in reversed(released):  # so that the first one named is the first to run
             self.ready[job.lane].appendleft(job)
+        if self.opens_at is not None:
+            self.opens_at -= not_run * self.every
         return lost
 
-    def reserve(self, owner: str, lane: Lane, want: int, nonce: int, now: float) -> list[Job]:
+    def reserve(
+        self,
+        owner: str,
+        lane: Lane,
+        want: int,
+        nonce: int,
+        now: float,
+        *,
+        limit: RateLimit | None,
+    ) -> list[Job]:
         """Give ``owner`` up to ``want`` jobs, or once more those that it got for this nonce."""
         holder = self.owners[owner]
         if nonce and nonce < holder.nonce:
             return []  # a late copy of a call that was answered: nobody reads this answer
         if nonce and nonce == holder.nonce and holder.batch:
             return [self.jobs[i] for i, fence in holder.batch if self._holds(owner, i, fence)]
-        ready = self.ready[lane]
-        jobs = [ready.popleft() for _ in range(min(want, len(ready)))]
+        jobs = self._take(lane, want, now, limit)
         for job in jobs:
             self.fence += 1
             job.state, job.owner, job.fence = State.RESERVED, owner, self.fence
@@ -292,6 +310,19 @@ class StoredQueue:
             holder.nonce, holder.batch = nonce, [(job.id, job.fence) for job in jobs]
         return jobs
 
+    def _take(self, lane: Lane, want: int, now: float, limit: RateLimit | None) -> list[Job]:
+        """Remove the first ready jobs: as many as are wanted and nothing holds back."""
+        ready = self.ready[lane]
+        if self.paused:
+            return []
+        if limit is None:
+            return [ready.popleft() for _ in range(min(want, len(ready)))]
+        tokens = limit.tokens(self.opens_at, now)
+        jobs = [ready.popleft() for _ in range(min(want, len(ready), whole(tokens)))]
+        if jobs or limit.is_debt(self.opens_at, now):
+            self.opens_at, self.every = limit.opens_at(tokens - len(jobs), now), limit.every
+        return jobs
+
     def _holds(self, owner: str, job_id: str, fence: int) -> bool:
         return job_id in self.jobs and self.jobs[job_id].held_by(owner, fence)
 
@@ -299,9 +330,19 @@ class StoredQueue:
         failed = self.failed.values()
         return [job for job in failed if job.hook_at is not None and job.hook_at <= now]
 
+    def next_due(self, now: float) -> float | None:
+        """Return the seconds until a scheduled job is due that may be reserved then."""
+        if self.paused or not self.scheduled:
+            return None
+        return max(self.scheduled[0].due_at - now, 0.0)
+
+    def ring(self) -> None:
+        if not self.paused:
+            self.bell.ring()
+
     def ring_if_ready(self) -> None:
         if self.ready[Lane.NORMAL]:
-            self.bell.ring()
+            self.ring()
 
     def waiting(self) -> list[Job]:
         return [*self.ready[Lane.NORMAL], *self.ready[Lane.SOLO], *self.scheduled]
@@ -338,6 +379,8 @@ class StoredQueue:
             oldest_reserved_age_seconds=max(
                 (now - job.reserved_at for job in reserved), default=0.0
             ),
+            limited_seconds=max((self.opens_at or 0.0) - now, 0.0),
+            paused=self.paused,
         )
 
 

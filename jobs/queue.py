@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
 from queued.drivers import enqueuer_for, join_for
 from queued.drivers.base import MAX_BATCH, Enqueued, Enqueuer, NewJob, QueueStats
 from queued.drivers.sequel import Batch, Parcel
-from queued.environment import find_connection, normalise
+from queued.environment import find_connection, normalise, who
 from queued.errors import DriverError, DriverUnavailable
 from queued.jobs import tracing
 from queued.jobs.chains import ReceiptT, Work
@@ -26,6 +26,7 @@ from queued.jobs.client import Client, Clients, unavailable
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, checked_id, checked_queue, pack, seconds_until
 from queued.jobs.registry import DEFAULT_QUEUE
+from queued.jobs.text import one_line
 from queued.jobs.unique import Lasting
 
 if TYPE_CHECKING:
@@ -204,6 +205,30 @@ class Queue:
         name = checked_queue(queue)
         driver = await self._client().driver()
         return (await driver.stats([name]))[name]
+
+    async def pause(
+        self, queue: str = DEFAULT_QUEUE, *, reason: str = "", by: str | None = None
+    ) -> bool:
+        """Have no more of a queue's jobs started, on any host, until ``resume``.
+
+        Those that run may finish, and jobs may be dispatched. ``stats`` says since when, by whom
+        and why.
+
+        :param by: None: this user at this host.
+        :returns: whether it was not paused before. If it was, who and why are replaced.
+        :raises DriverUnavailable: the back-end cannot be reached.
+        """
+        name, by = checked_queue(queue), who() if by is None else by
+        driver = await self._client().driver()
+        return await driver.pause(name, one_line(by), one_line(reason))
+
+    async def resume(self, queue: str = DEFAULT_QUEUE) -> bool:
+        """End a pause: idle workers start at once. Return whether there was one.
+
+        :raises DriverUnavailable: the back-end cannot be reached.
+        """
+        driver = await self._client().driver()
+        return await driver.resume(checked_queue(queue))
 
     async def batch(self, batch_id: str) -> Batch | None:
         """Return how far a batch is; None: there is none of that id, or it ended a week ago.

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from queued.drivers.base import QueueStats
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 class SyncQueue:
-    """``push``, ``later``, ``bulk``, ``size`` and ``stats`` as plain calls, which block.
+    """The verbs of ``Queue`` as plain calls, which block.
 
     They work in every thread, also in one whose event loop is running (which they block meanwhile:
     there, await the asynchronous verbs). A call that is interrupted is given up; whether its job
@@ -120,6 +121,14 @@ class SyncQueue:
     def batch(self, batch_id: str) -> Batch | None:
         """Return how far a batch is: see ``Queue.batch``."""
         return _portal().call(self._queue.batch, batch_id)
+
+    def pause(self, queue: str = DEFAULT_QUEUE, *, reason: str = "", by: str | None = None) -> bool:
+        """Have no more of a queue's jobs started: see ``Queue.pause``."""
+        return _portal().call(partial(self._queue.pause, queue, reason=reason, by=by))
+
+    def resume(self, queue: str = DEFAULT_QUEUE) -> bool:
+        """End a pause: see ``Queue.resume``."""
+        return _portal().call(self._queue.resume, queue)
 
     def close(self) -> None:
         """Close this producer's connection. A later call opens it again."""

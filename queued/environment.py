@@ -6,7 +6,10 @@ back-end by the same rules.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -211,6 +214,15 @@ def pairs_of(root: Any) -> Iterator[tuple[Any, Any]]:
 def value_of(name: str, root: Any) -> Any:
     """Return the node of a key of composed YAML; None: there is none."""
     return next((value for key, value in pairs_of(root) if key.value == name), None)
+
+
+def who() -> str:
+    """Return who runs this program, and on which host, as others are told: ``ada@web-1``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user may have no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def _checked(url: str, where: str, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Durations, sizes and shares as people write them: ``30s``, ``1h30m``, ``64KiB``, ``5%``."""
+"""Durations, sizes, shares and rates as people write them: ``30s``, ``64KiB``, ``5%``, ``5/s``."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ LARGEST = 2**60
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?\s*(?:ms|[smhdw])\s*)+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|[smhdw])")
+_RATE = re.compile(r"([0-9]+)\s*/\s*([0-9.]*\s*(?:ms|[smhdwSMHDW]))")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(%?)")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 
@@ -42,6 +43,20 @@ def parse_duration(value: str | float) -> float:
     if seconds > LONGEST:
         raise ValueError(f"a duration is at most 36500d, got {value!r}")
     return float(seconds)
+
+
+def parse_rate(text: str) -> tuple[int, float]:
+    """Return how many in how many seconds: ``100/1m``, ``5/s``.
+
+    :raises ValueError: it is none.
+    """
+    match = _RATE.fullmatch(text.strip())
+    seconds = 0.0
+    if match is not None:
+        seconds = parse_duration(match[2] if match[2][0].isdigit() else f"1{match[2]}")
+    if match is None or seconds <= 0:
+        raise ValueError(f"expected a rate such as 100/1m or 5/s, got {text!r}")
+    return int(match[1]), seconds
 
 
 def parse_size(value: str | int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from queued.drivers.base import QueueStats
+from queued.drivers.base import Paused, QueueStats
 from queued.units import format_duration, format_share
 
 STALE = 10.0
@@ -112,9 +112,16 @@ class QueueView:
         return self.stats.oldest_ready_age_seconds
 
     @property
+    def paused(self) -> Paused | None:
+        """Since when, by whom and why; None: it is not."""
+        return self.stats.paused if self.stats else None
+
+    @property
     def late(self) -> bool:
-        """Whether the oldest job has waited for longer than it should."""
-        return self.max_wait is not None and (self.oldest or 0.0) > self.max_wait
+        """Whether the oldest job has waited for longer than it should: no fault while paused."""
+        if self.max_wait is None or self.paused:
+            return False
+        return (self.oldest or 0.0) > self.max_wait
 
     @property
     def failing(self) -> bool:
@@ -158,6 +165,18 @@ class Overview:
     @property
     def sample_stale(self) -> bool:
         return self.sample_age is not None and (self.sample_age > STALE or not self.backend_up)
+
+    def pauses(self, now: float) -> Iterator[str]:
+        """Yield what is paused, which nobody needs to look at but may have forgotten.
+
+        :param now: seconds since the epoch.
+        """
+        for queue in self.queues:
+            if paused := queue.paused:
+                age = format_duration(max(0, int(now - paused.since)))
+                by = f" by {paused.by}" if paused.by else ""
+                why = f": {paused.reason}" if paused.reason else ""
+                yield f"queue {queue.name}: paused for {age}{by}{why}"
 
     def unready(self) -> Iterator[str]:
         """Yield why jobs cannot run, a sentence each."""

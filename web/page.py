@@ -34,6 +34,7 @@ def render(overview: Overview, reasons: Sequence[str], now: float) -> str:
         element(
             "main",
             _verdict(level, headline, [*reasons, *warnings]),
+            _pauses(overview, now),
             _figures(overview, now),
             pools_table(overview),
             queues_table(overview),
@@ -71,6 +72,13 @@ def _verdict(level: str, headline: str, sentences: Sequence[str]) -> Markup:
     symbol = element("span", SYMBOLS[level], class_="symbol", aria_hidden="true")
     told = element("div", element("h2", headline), text)
     return element("section", symbol, told, class_=f"verdict {level}", role="status")
+
+
+def _pauses(overview: Overview, now: float) -> Markup | None:
+    sentences = list(overview.pauses(now))
+    if not sentences:
+        return None
+    return element("ul", *[element("li", one) for one in sentences], class_="pauses")
 
 
 def _figures(overview: Overview, now: float) -> Markup:

@@ -77,7 +77,7 @@ def _queue(queue: QueueView) -> Markup:
         cells = dict(zip(COUNTS, counts, strict=True))
     return element(
         "tr",
-        element("th", queue.name, scope="row"),
+        element("th", *_name(queue), scope="row"),
         *[
             _cell(
                 label,
@@ -94,6 +94,13 @@ def _queue(queue: QueueView) -> Markup:
         *_lately(queue),
         class_="late" if queue.late else None,
     )
+
+
+def _name(queue: QueueView) -> Iterable[object]:
+    yield queue.name
+    if queue.paused:
+        yield " "
+        yield element("span", "paused", class_="badge")
 
 
 def _oldest(queue: QueueView) -> Iterable[object]:

@@ -142,6 +142,7 @@ def _blueprint(name: str, queue: QueueConfig, loaded: LoadedConfig, log: LogSpec
         max_time=queue.max_time,
         max_memory=queue.max_memory,
         slow_after=queue.slow_after,
+        rate_limit=queue.rate_limit,
         kill_grace=queue.kill_grace,
         shutdown_grace=config.shutdown_grace,
         nice=queue.nice,

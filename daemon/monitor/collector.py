@@ -171,7 +171,7 @@ class Page(Collector):
         yield _by_queue(
             "queue_paused",
             "1 while the queue is paused.",
-            dict.fromkeys(stats, 0),
+            {queue: one.paused is not None for queue, one in stats.items()},
         )
         enqueued = CounterMetricFamily(
             f"{PREFIX}jobs_enqueued", "Jobs enqueued, by whoever.", labels=["queue"]

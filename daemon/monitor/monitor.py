@@ -245,7 +245,7 @@ class Monitor:
             raise
         self._collector.sample = Sample(time.time(), stats)
         self._tell_sample(up=True)
-        suspects = [queue for queue, one in stats.items() if one.suspects]
+        suspects = [queue for queue, one in stats.items() if one.suspects and not one.paused]
         if suspects:
             self._channel.send({"type": "suspects", "queues": suspects}, droppable=True)
         await self._janitor.promote([queue for queue, one in stats.items() if one.scheduled])

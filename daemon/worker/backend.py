@@ -5,21 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from queued.daemon.reach import Reach
-from queued.drivers.base import Driver, Exchange, FailedJob, Lane, Settlement
+from queued.drivers.base import Driver, Exchange, FailedJob, Lane, RateLimit, Settlement
 
 
 class Backend:
     """The calls of the ``Driver`` that a worker makes, for its queue and in its name.
 
     :param lease: seconds that the owner lives without being renewed.
+    :param limit: the queue's rate limit, if it has one.
     """
 
-    def __init__(self, driver: Driver, queue: str, owner: str, lease: float, reach: Reach) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        queue: str,
+        owner: str,
+        lease: float,
+        reach: Reach,
+        *,
+        limit: RateLimit | None = None,
+    ) -> None:
         self.driver = driver
         self._queue = queue
         self._owner = owner
         self._lease = lease
         self._reach = reach
+        self._limit = limit
 
     async def open(self) -> None:
         with self._reach.watch("open"):
@@ -37,6 +48,7 @@ class Backend:
                 nonce=nonce,
                 lease=self._lease,
                 lane=lane,
+                limit=self._limit,
             )
 
     async def listen(self, seconds: float, *, want: int, nonce: int, lane: Lane) -> Exchange:
@@ -49,6 +61,7 @@ class Backend:
             nonce=nonce,
             lease=self._lease,
             lane=lane,
+            limit=self._limit,
         )
 
     async def renew(self) -> bool:

@@ -76,7 +76,7 @@ class Standalone(Worker):
 
     async def _turn(self) -> None:
         await super()._turn()
-        if self._suspects and self._wanted()[0]:
+        if self._suspects and not self._limited and self._wanted()[0]:
             self._look_now()
 
     def _wanted(self) -> tuple[int, Lane]:
@@ -89,7 +89,8 @@ class Standalone(Worker):
     def _take(self, answer: Exchange, lane: Lane) -> None:
         super()._take(answer, lane)
         if lane is Lane.SOLO:
-            self._suspects, self._alone = False, bool(answer.jobs)
+            self._suspects = answer.limited and not answer.jobs
+            self._alone = bool(answer.jobs)
         else:
             self._suspects, self._alone = answer.suspects, False
 

@@ -76,7 +76,9 @@ class Worker:
         self.exit_code = 0
         self._meters = WorkerMeters(self.metrics, spec.pool, spec.pool)
         self._reach = Reach(driver.name, self.metrics)
-        self._backend = Backend(driver, spec.pool, spec.owner, LEASE, self._reach)
+        self._backend = Backend(
+            driver, spec.pool, spec.owner, LEASE, self._reach, limit=spec.rate_limit
+        )
         self._exchanger = Exchanger(
             self._backend, self._meters, self._nap, ending=lambda: self.life.ending
         )
@@ -103,6 +105,8 @@ class Worker:
         self._hook_has_ended = False
         self._look_at = 0.0
         """When to ask for jobs, if nobody says earlier that there are any."""
+        self._limited = False
+        """A token of the rate limit is to come first, of which no push can tell."""
         self._link = Link(channel, self.life.quiet, self._orphaned) if channel else None
         self._board = board
         self._taken = 0
@@ -224,9 +228,13 @@ class Worker:
         return None
 
     def _next_look(self, answer: Answer) -> float:
-        now, due = time.monotonic(), answer.exchange.next_due
-        if answer.want and len(answer.exchange.jobs) >= answer.want:
-            return now  # there may be more
+        now, due, held_for = time.monotonic(), answer.exchange.next_due, answer.exchange.held_for
+        if answer.want:
+            self._limited = answer.exchange.limited
+            if held_for is None and len(answer.exchange.jobs) >= answer.want:
+                return now  # there may be more
+        if held_for is not None:
+            due = held_for
         latest = now + self._sleep if answer.want else self._look_at
         return latest if due is None else min(latest, now + max(due, SOONEST_DUE))
 
@@ -264,7 +272,7 @@ class Worker:
         if self.spec.max_jobs is not None and self._taken >= self.spec.max_jobs:
             self.life.leave("max_jobs")
         idle = not self._executor.running and not self._hooks.active
-        if lane is self.spec.lane is Lane.SOLO and idle:
+        if lane is self.spec.lane is Lane.SOLO and idle and not answer.limited:
             self.life.leave("empty")
 
     async def _idle(self) -> None:
@@ -279,7 +287,7 @@ class Worker:
         left = self._look_at - time.monotonic()
         if left <= 0:
             return  # what was just taken runs while the next exchange is under way
-        if not self._listener.pending and not self.spec.polling:
+        if not (self._listener.pending or self.spec.polling or self._limited):
             await asyncio.sleep(0)  # short jobs end in that time, and their exchange asks for more
             if not self._exchanger.outbox:
                 self._listen(left, *self._wanted())

@@ -15,6 +15,8 @@ What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``)
     records       hash    id → why it failed
     hooks         zset    id → ms when its ``failed()`` is due
     counters      hash    enqueued → how many ever were
+    paused        hash    since (ms), by, reason; missing: the queue is not paused
+    bucket        hash    of a rate limit: opens (ms of its next token), every (ms for one)
     wake          list    a token, for the next idle worker
     sequels       hash    id → what follows when the job ends (see drivers/sequel.py)
     outbox        stream  what is to be forwarded to other queues: to, and a job or a member's end

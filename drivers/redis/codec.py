@@ -13,6 +13,7 @@ from queued.drivers.base import (
     Enqueued,
     FailedJob,
     JobInfo,
+    Paused,
     QueueStats,
     Reservation,
     State,
@@ -181,8 +182,10 @@ def job_info(job_id: str, queue: str, values: Sequence[Any]) -> JobInfo:
 
 def stats_of(values: Sequence[Any]) -> QueueStats:
     """Return what ``stats.lua`` answers."""
-    *counts, oldest_ready, oldest_reserved, outbox = values
-    return QueueStats(*(*counts, oldest_ready / 1000, oldest_reserved / 1000, outbox))
+    *counts, oldest_ready, oldest_reserved, outbox, limited, (since, by, reason) = values
+    ages = (oldest_ready / 1000, oldest_reserved / 1000)
+    paused = Paused(int(since) / 1000, by.decode(), reason.decode()) if since else None
+    return QueueStats(*(*counts, *ages, outbox, limited / 1000, paused))
 
 
 def batch_of(batch_id: str, queue: str, values: Sequence[Any]) -> Batch:

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
-from queued.drivers.base import MAX_BATCH, Ack, Fail, FailedJob, NewJob, Release, Retry, Settlement
+from queued.drivers.base import (
+    MAX_BATCH,
+    Ack,
+    Fail,
+    FailedJob,
+    Lane,
+    NewJob,
+    RateLimit,
+    Release,
+    Retry,
+    Settlement,
+)
 from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id, restorable
 from queued.drivers.redis.scripts import scripts
 from queued.drivers.sequel import NewBatch, Parcel, Sequel
@@ -69,6 +80,23 @@ class Commands:
         It is under no hash tag, so that the scripts cannot store it.
         """
         return ("SADD", self.key("queues"), queue)
+
+    def reserve(
+        self,
+        queue: str,
+        owner: str,
+        *,
+        want: int,
+        nonce: int,
+        lease: float,
+        lane: Lane,
+        limit: RateLimit | None,
+    ) -> Command:
+        """Return the call that reserves, as ``Driver.exchange`` describes it."""
+        values: tuple[Value, ...] = (min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
+        if limit is not None:
+            values += (f"{limit.every * 1000:.6f}", limit.burst)
+        return self.verb("reserve", queue, owner, *values, owner=owner)
 
     def settle(self, queue: str, owner: str, settlements: Sequence[Settlement]) -> list[Command]:
         """Return the calls that settle: one script for each kind, and each 1,000 of acks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -19,6 +20,7 @@ from queued.drivers.base import (
     Lane,
     NewJob,
     QueueStats,
+    RateLimit,
     Reservation,
     Settlement,
     State,
@@ -47,6 +49,7 @@ from queued.drivers.sequel import MAX_FAILED_IDS, Batch, NewBatch
 from queued.errors import DriverUnavailable, OwnerLost
 
 _SHORTEST_WAIT = 0.01  # BLPOP takes 0 for no bound at all
+_NOTHING, _PAUSED = -1, -2  # in place of the ms until there is a token: reserve.lua
 _LONGEST_WAIT = 60.0  # a connection that died unseen is found out after that
 
 
@@ -118,10 +121,14 @@ class RedisDriver:
         nonce: int = 0,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         commands = self._commands.settle(queue, owner, settlements)
-        values = (min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
-        commands.append(self._commands.verb("reserve", queue, owner, *values, owner=owner))
+        commands.append(
+            self._commands.reserve(
+                queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
+            )
+        )
         *settled, reserved = await self._run(commands)
         lost = [unpack_id(raw) for raw in chain.from_iterable(settled)]
         return _exchange(queue, owner, reserved, lost)
@@ -136,16 +143,20 @@ class RedisDriver:
         nonce: int,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         # The server keeps what follows on the connection of a client that it blocks, and runs it as
         # soon as a push (or the time) has woken that: one wake-up here, with the jobs in it.
         seconds = min(max(seconds, _SHORTEST_WAIT), _LONGEST_WAIT)
         wait: Command = ("BLPOP", self._commands.key("wake", queue), f"{seconds:.3f}")
-        values = (min(want, MAX_BATCH), nonce, milliseconds(lease), lane)
-        reserve = self._commands.verb("reserve", queue, owner, *values, owner=owner)
+        reserve = self._commands.reserve(
+            queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
+        )
         replies = await self._waiter.send([wait, reserve], blocking=seconds)
         if isinstance(replies[1], NoScriptError):  # as in _run
-            return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
+            return await self.exchange(
+                queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
+            )
         return _exchange(queue, owner, self._checked(replies)[1], [])
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
@@ -256,6 +267,12 @@ class RedisDriver:
         await self._forward_now(queue)
         return purged
 
+    async def pause(self, queue: str, by: str = "", reason: str = "") -> bool:
+        return bool(await self._call("pause", queue, by, reason))
+
+    async def resume(self, queue: str) -> bool:
+        return bool(await self._call("resume", queue))
+
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         answer = await self._call("failed", queue, limit, offset)
         return [failed_job(queue, values) for values in answer]
@@ -326,7 +343,8 @@ def _exchange(queue: str, owner: str, reserved: Any, lost: list[str]) -> Exchang
     """
     if reserved == b"retired":
         raise OwnerLost(f"{owner} was retired from queue {queue}: it may not reserve any more")
-    due, hooks, suspects, outbox, *jobs = reserved
+    due, hooks, suspects, outbox, held, *jobs = reserved
     next_due = due / 1000 if due >= 0 else None
+    held_for = None if held == _NOTHING else math.inf if held == _PAUSED else held / 1000
     found = list(reservations(jobs))
-    return Exchange(found, lost, next_due, hooks > 0, suspects == 1, outbox > 0)
+    return Exchange(found, lost, next_due, hooks > 0, suspects == 1, outbox > 0, held_for)

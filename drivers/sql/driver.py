@@ -19,6 +19,7 @@ from queued.drivers.base import (
     Lane,
     NewJob,
     QueueStats,
+    RateLimit,
     Reservation,
     Settlement,
     State,
@@ -33,6 +34,7 @@ from queued.drivers.sql import (
     operators,
     outbox,
     owners,
+    pauses,
     promote,
     restore,
     ticks,
@@ -96,8 +98,9 @@ class SqlDriver:
         nonce: int = 0,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
-        wanted = exchange.Wanted(want, nonce, lease, lane)
+        wanted = exchange.Wanted(want, nonce, lease, lane, limit)
         answer = await self._database.write(exchange.exchange, queue, owner, settlements, wanted)
         if answer is None:
             raise OwnerLost(f"{owner} was retired: its jobs went to other workers")
@@ -113,9 +116,12 @@ class SqlDriver:
         nonce: int,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         await self._database.wait(queue, seconds)
-        return await self.exchange(queue, owner, want=want, nonce=nonce, lease=lease, lane=lane)
+        return await self.exchange(
+            queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
+        )
 
     async def renew(self, queue: str, owners_: Sequence[str], lease: float) -> list[str]:
         return await self._database.write(owners.renew, queue, owners_, lease)
@@ -212,6 +218,12 @@ class SqlDriver:
                 break
         await self._forward_now(queue)
         return purged
+
+    async def pause(self, queue: str, by: str = "", reason: str = "") -> bool:
+        return await self._database.write(pauses.pause, queue, by, reason)
+
+    async def resume(self, queue: str) -> bool:
+        return await self._database.write(pauses.resume, queue)
 
     async def failed(self, queue: str, limit: int = 50, offset: int = 0) -> list[FailedJob]:
         return await self._database.read(failures.list_failed, queue, limit, offset)

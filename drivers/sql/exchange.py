@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Float, Integer, String, literal_column, select, update
 
-from queued.drivers.base import Exchange, Lane, Settlement, State
+from queued.drivers.base import Exchange, Lane, RateLimit, Reservation, Settlement, State
+from queued.drivers.brakes import whole
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.owners import Owner, hold, remember
 from queued.drivers.sql.promote import promote
@@ -21,6 +22,7 @@ from queued.drivers.sql.schema import (
     jobs,
     next_due,
     outbox,
+    queues,
     state_code,
 )
 from queued.drivers.sql.session import Session, Statement
@@ -69,8 +71,9 @@ def _ready(lane: Lane) -> ColumnElement[bool]:
 
 
 _to_forward = select(outbox.c.seq).where(outbox.c.source == parameter("queue"))
+_paused_at = select(queues.c.paused_at).where(queues.c.queue == parameter("queue", String))
 SIGNS = Statement(select(_next_due, _hooks_due.exists(), _ready(Lane.SOLO), _to_forward.exists()))
-WORK = Statement(select(_ready(Lane.NORMAL), _next_due))
+WORK = Statement(select(_ready(Lane.NORMAL), _next_due, _paused_at.scalar_subquery()))
 
 
 class Wanted(NamedTuple):
@@ -80,6 +83,7 @@ class Wanted(NamedTuple):
     nonce: int
     lease: float
     lane: Lane
+    limit: RateLimit | None = None
 
 
 def exchange(
@@ -90,6 +94,7 @@ def exchange(
     lost: list[str] = []
     above: int | None = None
     retired = False
+    held_for = math.inf if ledger is not None and ledger.paused_at is not None else None
     if ledger is None:  # no job ever was in this queue: there is nothing to settle or to reserve
         lost = [settlement.id for settlement in settlements]
     elif settlements:
@@ -98,12 +103,29 @@ def exchange(
         holder = hold(session, queue, owner, wanted.lease)
         retired = holder.retired_at is not None
         if ledger is not None and not retired:
-            promote(session, ledger, wanted.want)
+            if ledger.paused_at is None:
+                promote(session, ledger, wanted.want)
             above = _reserve(session, ledger, owner, holder, wanted)
+            if wanted.limit is not None and held_for is None:
+                tokens = wanted.limit.tokens(ledger.opens_at, session.now)
+                held_for = wanted.limit.wait(tokens)
     if ledger is not None:
         ledger.write(session)
     session.commit()
-    return None if retired else _answer(session, queue, owner, lost, above)
+    if retired:
+        return None
+    jobs = _reserved(session, queue, owner, above)
+    due, hooks, suspects, to_forward = session.row(SIGNS, queue=queue, now=session.now)
+    paused = held_for == math.inf
+    return Exchange(
+        jobs,
+        lost,
+        None if due is None or paused else max(due - session.now, 0.0),
+        hooks_due=bool(hooks),
+        suspects=bool(suspects) and not paused,
+        outbox=bool(to_forward),
+        held_for=held_for,
+    )
 
 
 def _reserve(
@@ -115,7 +137,12 @@ def _reserve(
     if wanted.nonce and wanted.nonce == holder.nonce:
         return holder.fence
     queue, lane, above = ledger.queue, LANE_CODES[wanted.lane], ledger.fence
-    head = session.row(HEAD, queue=queue, lane=lane)
+    if ledger.paused_at is not None:
+        return None
+    want = wanted.want
+    if wanted.limit is not None:
+        want = min(want, _tokens(session, ledger, wanted.limit))
+    head = session.row(HEAD, queue=queue, lane=lane) if want else None
     if head is None:
         return None
     count = session.run(
@@ -123,37 +150,41 @@ def _reserve(
         queue=queue,
         owner=owner,
         lane=lane,
-        want=wanted.want,
+        want=want,
         offset=above + 1 - head[0],  # ranks rise, so fences do, the first by one
         now=session.now,
     )
     ledger.fence = session.value(HIGHEST_FENCE, queue=queue, owner=owner)
     ledger.ready -= count
     ledger.reserved += count
+    if wanted.limit is not None:
+        left = wanted.limit.tokens(ledger.opens_at, session.now) - count
+        ledger.store_tokens(session, wanted.limit.opens_at(left, session.now), wanted.limit.every)
     if wanted.nonce:
         remember(session, queue, owner, wanted.nonce, above)
     return above
 
 
-def _answer(
-    session: Session, queue: str, owner: str, lost: list[str], above: int | None
-) -> Exchange:
+def _tokens(session: Session, ledger: Ledger, limit: RateLimit) -> int:
+    """Return how many jobs may be taken now."""
+    if limit.is_debt(ledger.opens_at, session.now):
+        ledger.store_tokens(session, limit.opens_at(0.0, session.now), limit.every)
+    return whole(limit.tokens(ledger.opens_at, session.now))
+
+
+def _reserved(session: Session, queue: str, owner: str, above: int | None) -> list[Reservation]:
     """Read what was reserved: without a lock, since only settlements could change it meanwhile."""
-    batch: list[Any] = []
-    if above is not None:
-        batch = session.rows(BATCH, queue=queue, owner=owner, fence=above)
-    due, hooks, suspects, outbox_ = session.row(SIGNS, queue=queue, now=session.now)
-    return Exchange(
-        [reservation(row) for row in batch],
-        lost,
-        None if due is None else max(due - session.now, 0.0),
-        hooks_due=bool(hooks),
-        suspects=bool(suspects),
-        outbox=bool(outbox_),
-    )
+    if above is None:
+        return []
+    return [reservation(row) for row in session.rows(BATCH, queue=queue, owner=owner, fence=above)]
 
 
 def look(session: Session, queue: str) -> tuple[bool, float | None, float]:
-    """Return whether a job is ready for a normal worker, when the next is due, and in how long."""
-    ready, due_at = session.row(WORK, queue=queue)
+    """Return whether a job is ready for a normal worker, when the next is due, and in how long.
+
+    While the queue is paused neither is of interest to anybody.
+    """
+    ready, due_at, paused_at = session.row(WORK, queue=queue)
+    if paused_at is not None:
+        return False, None, math.inf
     return bool(ready), due_at, math.inf if due_at is None else due_at - session.now

@@ -19,6 +19,8 @@ _FIELDS = (
     *("keyed", "refused_total"),
 )
 
+_HOLDS = ("paused_at", "opens_at", "token_seconds")  # which are written by whoever changes them
+
 _READY = _FIELDS.index("ready")
 
 NEWS_BELOW = 16
@@ -29,6 +31,7 @@ READ = Statement(
         *(queues.c[field] for field in _FIELDS),
         next_due(parameter("queue", String)),
         select(sequels.c.seq).where(sequels.c.queue == parameter("queue")).exists(),
+        *(queues.c[field] for field in _HOLDS),
     ).where(queues.c.queue == parameter("queue"))
 )
 CREATE = Statement(
@@ -38,6 +41,11 @@ WRITE = Statement(
     update(queues)
     .where(queues.c.queue == parameter("queue"))
     .values({field: parameter(field) for field in _FIELDS})
+)
+TOKENS = Statement(
+    update(queues)
+    .where(queues.c.queue == parameter("queue"))
+    .values(opens_at=parameter("opens_at"), token_seconds=parameter("token_seconds"))
 )
 
 
@@ -60,6 +68,11 @@ class Ledger:
     """When the earliest scheduled job is due: as read, or sooner by what was scheduled since."""
     sequels: bool = False
     """Whether any of its jobs has a sequel."""
+    paused_at: float | None = None
+    opens_at: float | None = None
+    """When the rate limit's bucket has (or had) one token; None: there never was a limit,"""
+    token_seconds: float | None = None
+    """and the time in which one comes."""
     _stored: tuple[int, ...] = ()
     _sooner: bool = False
 
@@ -81,6 +94,11 @@ class Ledger:
             was_ready = self._stored[_READY] if self._stored else 0
             session.news = self._sooner or (self.ready > 0 and was_ready < NEWS_BELOW)
             self._stored = fields
+
+    def store_tokens(self, session: Session, opens_at: float, seconds: float) -> None:
+        """Store when there is (or was) one token, and in which time one comes."""
+        self.opens_at, self.token_seconds = opens_at, seconds
+        session.run(TOKENS, queue=self.queue, opens_at=opens_at, token_seconds=seconds)
 
     def _fields(self) -> tuple[int, ...]:
         return (

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from queued.drivers.base import JobInfo, Lane, QueueStats, State
+from queued.drivers.base import JobInfo, Lane, Paused, QueueStats, State
 from queued.drivers.sequel import End
 from queued.drivers.sql.ledger import Ledger
 from queued.drivers.sql.rows import info, select_infos
@@ -29,7 +29,7 @@ from queued.drivers.sql.settle import remove
 HOUR = 3600.0
 
 _here = jobs.c.queue == parameter("queue", String)
-_one = literal_column("1", Integer)
+_zero, _one = literal_column("0", Integer), literal_column("1", Integer)
 
 
 def _jobs_of(queue: Any, state: State, selected: ColumnElement[Any]) -> Select[Any]:
@@ -52,7 +52,7 @@ _outbox = select(func.count()).where(outbox.c.source == queues.c.queue)
 NO_WRITE = Statement(
     update(queues).where(queues.c.queue == parameter("queue")).values(fence=queues.c.fence)
 )
-QUEUES = Statement(select(queues.c.queue))
+QUEUES = Statement(select(queues.c.queue).where(queues.c.enqueued_total > _zero))
 STATS = Statement(
     select(
         queues.c.queue,
@@ -68,6 +68,10 @@ STATS = Statement(
         _head(Lane.SOLO),
         _oldest_reserved.scalar_subquery(),
         _outbox.scalar_subquery(),
+        queues.c.opens_at,
+        queues.c.paused_at,
+        queues.c.paused_by,
+        queues.c.pause_reason,
     ).where(among(queues.c.queue, "names"))
 )
 _named = jobs.c.id == parameter("id", String)
@@ -117,7 +121,8 @@ def stats(session: Session, names: Sequence[str]) -> dict[str, QueueStats]:
 
 def _sample(row: Sequence[Any], now: float) -> QueueStats:
     ready, scheduled, reserved, failed_, suspects, enqueued, lately, *others = row
-    refused, normal, solo, held, sent = others
+    refused, normal, solo, held, sent, *holds = others
+    opens_at, paused_at, paused_by, pause_reason = holds
     oldest_ready = min((at for at in (normal, solo) if at is not None), default=now)
     return QueueStats(
         ready=ready,
@@ -131,6 +136,8 @@ def _sample(row: Sequence[Any], now: float) -> QueueStats:
         oldest_ready_age_seconds=max(now - oldest_ready, 0.0),
         oldest_reserved_age_seconds=0.0 if held is None else max(now - held, 0.0),
         outbox=sent,
+        limited_seconds=0.0 if opens_at is None else max(opens_at - now, 0.0),
+        paused=None if paused_at is None else Paused(paused_at, paused_by, pause_reason),
     )
 
 

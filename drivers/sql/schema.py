@@ -7,7 +7,8 @@
     queued_locks     what is held so that no second job of its name is enqueued, by which job
     queued_keys      which name a job holds, or held until it failed; most jobs have none
     queued_ticks     the last tick of each schedule
-    queued_queues    a queue's fence and next rank, and how many of its jobs are in each state
+    queued_queues    a queue's fence and next rank, how many of its jobs are in each state, and what
+                     holds them back
     queued_sequels   what follows when a job ends, for the jobs that have a sequel
     queued_outbox    what is to be forwarded to another queue
     queued_batches   how far a batch is, and the callbacks that it has not sent yet
@@ -149,9 +150,18 @@ queues = Table(
     Column("failed", BigInteger, nullable=False),
     Column("keyed", BigInteger, nullable=False, server_default="0"),  # jobs in queued_keys
     Column("refused_total", BigInteger, nullable=False, server_default="0"),
+    Column("paused_at", Float),  # NULL: it is not paused
+    Column("paused_by", String),
+    Column("pause_reason", String),
+    Column("opens_at", Float),  # of a rate limit: when there is (or was) one token,
+    Column("token_seconds", Float),  # and the time in which one comes
 )
 
-ADDED = {2: [queues.c.keyed, queues.c.refused_total]}
+ADDED = {
+    2: [queues.c.keyed, queues.c.refused_total],
+    4: [queues.c[name] for name in ("paused_at", "paused_by", "pause_reason")]
+    + [queues.c.opens_at, queues.c.token_seconds],
+}
 """The columns that a version of the schema added to tables of the one before."""
 
 sequels = Table(

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from queued.drivers.base import (
     SUSPECT_FROM,
     Ack,
+    Charge,
     Counts,
     Fail,
     Lane,
@@ -132,6 +133,7 @@ class _Moves:
     notes: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
     records: list[tuple[list[Scalar], bytes]] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
+    not_run: int = 0
 
     def add(self, settlement: Retry | Release | Fail, seq: int, counts: Counts) -> None:
         counts = counts.charged(settlement.charge)
@@ -143,9 +145,10 @@ class _Moves:
             case Retry():
                 state, rank, ready_at = State.READY, self.ledger.take_ranks(1), self.now
                 self.ledger.ready += 1
-            case Release():
+            case Release(charge=charge):
                 state = State.READY
                 self.ledger.ready += 1
+                self.not_run += charge is Charge.NONE
             case Fail(id=job_id, record=record, hook=hook):
                 state = State.FAILED
                 hook_at = None if hook is None else self.now + hook
@@ -163,12 +166,18 @@ class _Moves:
         let_go(session, self.ledger, self.failed)
         if self.moved:
             session.run(MOVE, rows=self.moved)
+        self._give_tokens_back(session)
         for notes in sliced(self.notes):
             session.run(APPEND_NOTES, **notes)
         for records in sliced(self.records):
             session.run(INSERT_RECORDS, queue=self.ledger.queue, now=self.now, **records)
         if self.failed:
             follow(session, self.ledger, self.failed, End.FAILED)
+
+    def _give_tokens_back(self, session: Session) -> None:
+        opens_at, every = self.ledger.opens_at, self.ledger.token_seconds
+        if self.not_run and opens_at is not None and every is not None:
+            self.ledger.store_tokens(session, opens_at - self.not_run * every, every)
 
 
 def remove(session: Session, ledger: Ledger, seqs: list[int], end: End) -> None:

@@ -37,6 +37,8 @@ class Commands(click.Group):
         "dispatch": ("dispatch", "Enqueue a job."),
         "job": ("jobs", "Show all that is known of a job."),
         "cancel": ("jobs", "Remove a job that waits."),
+        "pause": ("pauses", "Have no more jobs of queues started, on any host."),
+        "resume": ("pauses", "End the pause of queues."),
         "purge": ("jobs", "Remove every job that waits in a queue."),
         "batch": ("sequels", "Show how far a batch is."),
         "schedule": ("schedule", "List the schedules of queue.yaml; run one now."),

@@ -120,8 +120,8 @@ NAME = Column(
     "queue",
     "queue",
     lambda row: row.place,
-    lambda row: row.queue.name,
-    lambda row: f"bold {BAD}" if row.troubled else "bold",
+    lambda row: f"{row.queue.name} (paused)" if row.queue.paused else row.queue.name,
+    lambda row: f"bold {BAD}" if row.troubled else f"bold {POOR}" if row.queue.paused else "bold",
     rises=True,
 )
 WORKERS = Column(

@@ -178,13 +178,13 @@ def _ask_daemon(config: Path, connection: str | None) -> Daemon:
     try:
         reading = Reading(request(config, "status", timeout=PATIENCE))
     except NotRunning:
-        return Daemon(config=config, served=_would_serve(config, connection))
+        return Daemon(config=config, served=would_serve(config, connection))
     except ControlError as error:
-        return Daemon(config=config, error=str(error), served=_would_serve(config, connection))
+        return Daemon(config=config, error=str(error), served=would_serve(config, connection))
     return Daemon(config=config, reading=reading, served=tuple(reading.status["pools"]))
 
 
-def _would_serve(config: Path, connection: str | None) -> tuple[str, ...]:
+def would_serve(config: Path, connection: str | None) -> tuple[str, ...]:
     """Return the queues of queue.yaml; none if it cannot be read, which `queued check` explains."""
     try:
         return tuple(load_config(config, connection).config.queues)

@@ -7,10 +7,11 @@ code joins the table in docs/watching.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from queued.cli.evidence import Evidence
-from queued.cli.output import ago, plural
+from queued.cli.output import ago, moment, plural
 from queued.drivers.base import LOOK_AHEAD, State
 from queued.jobs.text import nearest
 from queued.units import format_duration
@@ -86,6 +87,18 @@ def daemon_starts_nothing(seen: Evidence) -> Reason | None:
     if status["state"] == "starting":
         return Reason("daemon_starting", "the daemon is starting: its workers are not up yet")
     return None
+
+
+def paused(seen: Evidence) -> Reason | None:
+    pause = seen.stored.stats.paused
+    if pause is None:
+        return None
+    by = f" by {pause.by}" if pause.by else ""
+    why = f": {pause.reason}" if pause.reason else ""
+    text = f"{seen.queue} is paused since {moment(pause.since)}{by}{why}"
+    return Reason(
+        "paused", f"{text}; queued resume {seen.queue} ends that", facts={"paused": asdict(pause)}
+    )
 
 
 def no_pool(seen: Evidence) -> Reason | None:
@@ -167,6 +180,14 @@ def slots_busy(seen: Evidence) -> Reason | None:
     )
 
 
+def rate_limited(seen: Evidence) -> Reason | None:
+    wait = seen.stored.stats.limited_seconds
+    if not wait or not seen.waits:
+        return None
+    text = f"{seen.queue} is rate limited, next token in {format_duration(round(wait, 3))}"
+    return Reason("rate_limited", text, facts={"seconds": wait})
+
+
 def its_turn(seen: Evidence) -> Reason | None:
     info, ahead = seen.info, seen.stored.ahead
     if info is None or info.state is not State.READY or seen.suspect:
@@ -216,6 +237,7 @@ def free(seen: Evidence) -> Reason | None:
 HOLDS: tuple[Callable[[Evidence], Reason | None], ...] = (
     backend_down,
     other_backend,
+    paused,
     daemon_not_running,
     daemon_starts_nothing,
     no_pool,
@@ -223,6 +245,7 @@ HOLDS: tuple[Callable[[Evidence], Reason | None], ...] = (
     no_worker,
     suspects,
     slots_busy,
+    rate_limited,
     its_turn,
     served_elsewhere,
 )

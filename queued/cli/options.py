@@ -17,13 +17,15 @@ from queued.errors import ConfigError
 
 if TYPE_CHECKING:
     from queued.config.load import LoadedConfig
+    from queued.drivers.base import RateLimit
 
     _DurationType = click.ParamType[float]
+    _RateType = click.ParamType[RateLimit]
     _TextType = click.ParamType[str]
     _ProcessesType = click.ParamType[int | str]
     _MomentType = click.ParamType[datetime]
 else:
-    _DurationType = _TextType = _ProcessesType = _MomentType = (
+    _DurationType = _RateType = _TextType = _ProcessesType = _MomentType = (
         click.ParamType
     )  # older versions of click have it without a parameter
 
@@ -151,6 +153,22 @@ class Since(_DurationType):
             self.fail(
                 f"{value!r} is neither like 30m, 1h, 2d nor like 2026-01-31T12:00", param, ctx
             )
+
+
+class Rate(_RateType):
+    """A rate limit, given as ``100/1m``."""
+
+    name = "rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> RateLimit:
+        from queued.config.rates import rate_limit  # noqa: PLC0415 - only where it is used
+
+        try:
+            return rate_limit(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class JobId(_TextType):

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from queued.cli.output import ago, plural
-from queued.drivers.base import QueueStats
+from queued.drivers.base import Paused, QueueStats
 from queued.units import format_size
 from queued.web.overview import Lately, Overview, PoolView, QueueView
 
@@ -81,6 +81,7 @@ class Reading:
 
     def notes(self) -> Iterator[str]:
         """Yield what is worth knowing beside the health, a line each."""
+        yield from self.overview.pauses(self.now)
         for pool in self.status["pools"].values():
             crash = pool.get("last_crash")
             if crash and self.now - crash["at"] < RECENT:
@@ -143,7 +144,10 @@ def _pool(name: str, pool: Mapping[str, Any]) -> PoolView:
 def _stats(values: Mapping[str, Any] | None) -> QueueStats | None:
     if values is None:
         return None
-    return QueueStats(**{name: values[name] for name in _STATS & values.keys()})
+    known = {name: values[name] for name in _STATS & values.keys()}
+    if known.get("paused"):
+        known["paused"] = Paused(**known["paused"])
+    return QueueStats(**known)
 
 
 def _runs(status: Mapping[str, Any]) -> Iterator[Run]:

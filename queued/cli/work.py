@@ -13,6 +13,7 @@ import click
 from queued.cli.failures import say
 from queued.cli.options import (
     Duration,
+    Rate,
     config_option,
     connection_option,
     example,
@@ -22,6 +23,7 @@ from queued.cli.options import (
 if TYPE_CHECKING:
     from queued.config.load import LoadedConfig
     from queued.daemon.spec import WorkerSpec
+    from queued.drivers.base import RateLimit
 
 count = click.IntRange(0)
 
@@ -45,6 +47,7 @@ count = click.IntRange(0)
     "--max-tries", type=click.IntRange(1), metavar="N", help="Wins over what the jobs say."
 )
 @click.option("--timeout", type=Duration(), help="Wins over what the jobs say; 0: none.")
+@click.option("--rate-limit", type=Rate(), help="As in queue.yaml: 100/1m.")
 @click.option("--import", "modules", multiple=True, metavar="MODULE", help="Load its jobs too.")
 @config_option
 @connection_option
@@ -57,6 +60,7 @@ def work(
     max_time: float | None,
     max_tries: int | None,
     timeout: float | None,
+    rate_limit: RateLimit | None,
     modules: Sequence[str],
     config: Path,
     connection: str | None,
@@ -79,6 +83,7 @@ def work(
         "sleep": sleep,
         "max_jobs": max_jobs or None,
         "max_time": max_time or None,
+        "rate_limit": rate_limit,
     }
     spec = replace(
         blueprint(loaded, queue),

@@ -11,7 +11,15 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from queued.drivers.base import ID_PATTERN, SUSPECT_FROM, Charge, Lane, NewJob, Unique
+from queued.drivers.base import (
+    ID_PATTERN,
+    SUSPECT_FROM,
+    Charge,
+    Lane,
+    NewJob,
+    RateLimit,
+    Unique,
+)
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.codec import pack_id, unpack_id
 from queued.drivers.redis.scripts import scripts
@@ -57,15 +65,18 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
 ) -> None:
     async with opened(server.url + query) as driver:
         await everything(driver)
+        await driver.exchange(Q, ME, want=1, nonce=1000, limit=RateLimit(every=0.001, burst=9))
+        keys = {key.decode() for key in admin.scan_iter()}
+        await driver.pause(Q, "ada", "why")  # which takes away what would wake somebody
     prefix = query.partition("=")[2] or "queued"
-    keys = {key.decode() for key in admin.scan_iter()}
+    keys |= {key.decode() for key in admin.scan_iter()}
     assert f"{prefix}:queues" in keys
     of_queue = keys - {f"{prefix}:queues"}
     assert all(key.startswith(f"{prefix}:{{{Q}}}:") for key in of_queue)
     kinds = {key.split(":")[2] for key in of_queue}
     assert kinds == {
         *("jobs", "meta", "ready", "solo", "scheduled", "held", "owners", "nonces", "fence"),
-        *("failed", "records", "hooks", "counters", "wake", "keys", "unique"),
+        *("failed", "records", "hooks", "counters", "wake", "keys", "unique", "paused", "bucket"),
     }
 
 

@@ -19,7 +19,7 @@ from tests.contract.postgresql import FAST, program, running_postgresql
 from tests.contract.steps import Q, names
 from tests.contract.test_sql_statements import GO_THROUGH_ALL, STATEMENTS
 
-TEXTS = {"queue", "owner", "id"}
+TEXTS = {"queue", "owner", "id", "by", "reason"}
 ARRAYS = {"rows", "ids", "seqs", "names"}
 
 

@@ -18,6 +18,7 @@ from queued.drivers.sql import (
     ledger,
     operators,
     owners,
+    pauses,
     promote,
     settle,
     unique,
@@ -29,7 +30,8 @@ from queued.drivers.sql.sqlite_dialect import DIALECT
 from queued.drivers.sql.sqlite_file import SqliteFile
 from tests.contract.steps import ME, Q, ack, fail, names, notes, release, retry
 
-MODULES = [enqueue, exchange, failures, ledger, operators, owners, promote, settle, unique]
+MODULES = [enqueue, exchange, failures, ledger, operators, owners]
+MODULES += [pauses, promote, settle, unique]
 STATEMENTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": value
     for module in MODULES

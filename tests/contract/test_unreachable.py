@@ -38,6 +38,8 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "find in a queue": lambda driver: driver.find("x", Q),
     "ahead": lambda driver: driver.ahead(Q, "x"),
     "cancel": lambda driver: driver.cancel(Q, "x"),
+    "pause": lambda driver: driver.pause("paused", "ada", "why"),
+    "resume": lambda driver: driver.resume("paused"),
     "purge": lambda driver: driver.purge(Q),
     "failed": lambda driver: driver.failed(Q),
     "requeue": lambda driver: driver.requeue(Q, ["x"]),

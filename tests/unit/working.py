@@ -13,7 +13,7 @@ from queued.daemon.channel import Channel
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import LimitsSpec, OwnerName, WorkerSpec
 from queued.daemon.worker.worker import Worker
-from queued.drivers.base import Exchange, FailedJob, Lane, NewJob, QueueStats, Settlement
+from queued.drivers.base import Exchange, FailedJob, Lane, NewJob, QueueStats, RateLimit, Settlement
 from queued.drivers.memory import MemoryDriver
 from queued.errors import DriverUnavailable
 from queued.jobs.job import Job
@@ -68,12 +68,13 @@ class Backend(MemoryDriver):
         nonce: int = 0,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         if owner.startswith(INSTALL):  # and not the test's own
             self.exchanges.append((nonce, len(settlements), want, lane))
         self.check()
         answer = await super().exchange(
-            queue, owner, settlements, want=want, nonce=nonce, lease=lease, lane=lane
+            queue, owner, settlements, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
         )
         await self.gate.wait()
         self.check()
@@ -92,11 +93,19 @@ class Backend(MemoryDriver):
         nonce: int,
         lease: float = 30.0,
         lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> Exchange:
         self.listens.append((nonce, want, lane))
         self.check()
         return await super().listen(
-            queue, owner, seconds=seconds, want=want, nonce=nonce, lease=lease, lane=lane
+            queue,
+            owner,
+            seconds=seconds,
+            want=want,
+            nonce=nonce,
+            lease=lease,
+            lane=lane,
+            limit=limit,
         )
 
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:

@@ -100,7 +100,8 @@ class Readings:
 
     def _late(self, queue: str, max_wait: float, sample: Sample) -> Reading:
         stats = sample.queues.get(queue)
-        if stats is None or not self._reach.up or time.time() - sample.at > STALE:
+        unknown = stats is None or not self._reach.up or time.time() - sample.at > STALE
+        if unknown or stats is None or stats.paused:  # it waits because somebody wants it to
             return Reading(alert=Alert.QUEUE_LATE, subject=queue, finding=Finding.UNCLEAR)
         oldest = stats.oldest_ready_age_seconds if stats.ready else 0.0
         limit = format_duration(max_wait)

@@ -4,7 +4,7 @@
 local base, here = string.match(KEYS[1], '^(.*{(.*)}:)')
 local jobs, sequels, ready = base .. 'jobs', base .. 'sequels', base .. 'ready'
 local scheduled, counters = base .. 'scheduled', base .. 'counters'
-local wake, outbox = base .. 'wake', base .. 'outbox'
+local wake, paused, outbox = base .. 'wake', base .. 'paused', base .. 'outbox'
 -- include _ring
 -- include _schedule
 

@@ -1,10 +1,10 @@
 #!lua
 -- enqueue: – → ready, scheduled; idempotent while the id exists; refused whole when memory is full
--- KEYS jobs ready scheduled counters wake failed keys unique:
+-- KEYS jobs ready scheduled counters wake paused failed keys unique:
 -- ARGV n, then n ids, n payloads, n delays in ms unless all are 0; where any is to be unique n names
 --   (empty: none) and n times in ms (0: until it is done)
 -- returns the positions of the jobs whose id exists; of those whose name is held, with the holder's id
-local jobs, ready, scheduled, counters, wake, failed, keys, unique = unpack(KEYS)
+local jobs, ready, scheduled, counters, wake, paused, failed, keys, unique = unpack(KEYS)
 -- include _clock
 -- include _ring
 -- include _schedule

@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- promote: scheduled → ready, the jobs that are due
--- KEYS meta ready solo scheduled wake
+-- KEYS meta ready solo scheduled wake paused
 -- ARGV limit
 -- returns how many
-local meta, ready, solo, scheduled, wake = unpack(KEYS)
+local meta, ready, solo, scheduled, wake, paused = unpack(KEYS)
 -- include _clock
 -- include _ring
 -- include _lane

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- requeue: failed → ready at the tail, with fresh counts; the history stays. It takes again what it
 --   held until it failed; while another job holds that, it stays failed.
--- KEYS jobs meta ready failed records hooks wake keys unique:
+-- KEYS jobs meta ready failed records hooks wake paused keys unique:
 -- ARGV ids
 -- returns for each 1, or 0 when no such job failed or it stays failed
-local jobs, meta, ready, failed, records, hooks, wake, keys, unique = unpack(KEYS)
+local jobs, meta, ready, failed, records, hooks, wake, paused, keys, unique = unpack(KEYS)
 -- include _clock
 -- include _ring
 -- include _since

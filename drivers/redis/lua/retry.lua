@@ -1,9 +1,9 @@
 #!lua flags=allow-oom
 -- retry: reserved → scheduled, or ready when the delay is 0; in one step, to the tail
--- KEYS jobs meta ready solo scheduled held wake
+-- KEYS jobs meta ready solo scheduled held wake paused
 -- ARGV for each job: id, fence (8 bytes), charge, note, delay in ms
 -- returns the ids that were lost
-local jobs, meta, ready, solo, scheduled, held, wake = unpack(KEYS)
+local jobs, meta, ready, solo, scheduled, held, wake, paused = unpack(KEYS)
 -- include _clock
 -- include _ring
 -- include _lane

@@ -1,9 +1,11 @@
 #!lua flags=no-writes
 -- stats: a sample of the queue
--- KEYS jobs ready solo scheduled failed counters owners outbox held:
+-- KEYS jobs ready solo scheduled failed counters owners outbox paused bucket held:
 -- ARGV –
--- returns the fields of QueueStats in drivers/base.py, in their order; the ages in ms
-local jobs, ready, solo, scheduled, failed, counters, owners, outbox, held_by = unpack(KEYS)
+-- returns the fields of QueueStats in drivers/base.py, in their order, times in ms; of a pause since
+--   when (false: there is none), by whom and why
+local jobs, ready, solo, scheduled, failed, counters, owners, outbox, paused, bucket, held_by =
+  unpack(KEYS)
 -- include _clock
 
 local HOUR = 3600000
@@ -40,4 +42,6 @@ return {
   math.max(age(ready), age(solo), 0),
   now - since,
   redis.call('XLEN', outbox),
+  math.max(math.ceil((redis.call('HGET', bucket, 'opens') or 0) - now), 0),
+  redis.call('HMGET', paused, 'since', 'by', 'reason'),
 }

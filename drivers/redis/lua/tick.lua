@@ -1,9 +1,9 @@
 #!lua
 -- tick: take a tick of a schedule, and enqueue its job in the same step; a tick is taken once
--- KEYS jobs ready counters wake ticks
+-- KEYS jobs ready counters wake paused ticks
 -- ARGV schedule, the tick that was last ('': none), this one; then id and payload, if a job comes of it
 -- returns 1; 0 when another tick was last: nothing has changed then
-local jobs, ready, counters, wake, ticks = unpack(KEYS)
+local jobs, ready, counters, wake, paused, ticks = unpack(KEYS)
 -- include _clock
 -- include _ring
 
