@@ -225,7 +225,7 @@ class MemoryDriver:
                 return False
             target.ticks[schedule] = tick
             if job is not None and target.enqueue(job._replace(delay=0.0), self._store.now()):
-                target.bell.ring()
+                target.ring()
             return True
 
     # failed() hooks

@@ -48,7 +48,7 @@ from queued.drivers.base import Lane, State
 from queued.drivers.sequel import End
 from queued.drivers.sql.views import failed_jobs
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 STATE_CODES = {State.READY: 0, State.SCHEDULED: 1, State.RESERVED: 2, State.FAILED: 3}
 STATES = {code: state for state, code in STATE_CODES.items()}
@@ -159,7 +159,7 @@ queues = Table(
 
 ADDED = {
     2: [queues.c.keyed, queues.c.refused_total],
-    4: [queues.c[name] for name in ("paused_at", "paused_by", "pause_reason")]
+    5: [queues.c[name] for name in ("paused_at", "paused_by", "pause_reason")]
     + [queues.c.opens_at, queues.c.token_seconds],
 }
 """The columns that a version of the schema added to tables of the one before."""

@@ -436,3 +436,18 @@ def test_a_child_may_open_the_file_that_its_parent_has_open(path: Path) -> None:
     assert asyncio.run(count()) == pushed + 10
     with another(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_a_database_from_before_pauses_is_brought_up_to_date(
+    driver: SqlDriver, path: Path
+) -> None:
+    await push(driver, "a")
+    await driver.close()
+    with another(path) as connection:
+        for column in ("paused_at", "paused_by", "pause_reason", "opens_at", "token_seconds"):
+            connection.execute(f"ALTER TABLE queued_queues DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 4")
+    assert (await driver.stats([Q]))[Q].paused is None
+    assert await driver.pause(Q, "ada", "why")
+    assert await driver.resume(Q)
+    assert await drain(driver) == ["a"]
