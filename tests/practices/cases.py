@@ -231,15 +231,15 @@ await check_failure_rate()
         takes="done",
         before="""
 async def cleanup_old_failed_jobs(days):
-    command = (QUEUED, "failed", "flush", "--until", f"{days}d", "--yes")
-    flush = await asyncio.create_subprocess_exec(*command)
-    await done("flushed", days, await flush.wait())
+    command = (QUEUED, "failed", "prune", "--older-than", f"{days}d", "--yes")
+    prune = await asyncio.create_subprocess_exec(*command)
+    await done("pruned", days, await prune.wait())
 """,
         run="""
 await weekly_cleanup()
 await daily_health_check()
 """,
-        calls=(("done", "flushed", 30, 0),),
+        calls=(("done", "pruned", 30, 0),),
     ),
     "a-bad": Case(rules=found("blocking-call")),
     "a-good": Case(
