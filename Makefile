@@ -61,7 +61,7 @@ types: $(VENV)/.dev ## mypy --strict over every module
 	cd .types && "$(abspath $(BIN))/mypy" --strict --config-file ../pyproject.toml -p queued -p benchmarks -p tools.dashboard
 
 coverage: $(VENV)/.dev ## the suite with branch coverage, children included
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -p no:queued -n $(WORKERS) --dist loadgroup $(foreach d,$(TYPED),--cov=$(d)) --cov-report=term $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## rewrite in the project's format
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
