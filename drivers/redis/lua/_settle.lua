@@ -18,7 +18,7 @@ local function settle(id, fence)
 end
 
 -- Charge one run and append its note; return the job's record in `meta` (false: none). The rules
--- are those of Counts.charged in drivers/base.py.
+-- are those of Counts.charged in drivers/values.py.
 local function charge(id, kind, note)
   local record = redis.call('HGET', meta, id)
   if kind == 'none' and note == '' then

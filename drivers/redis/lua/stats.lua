@@ -2,7 +2,7 @@
 -- stats: a sample of the queue
 -- KEYS jobs ready solo scheduled failed counters owners outbox paused bucket held:
 -- ARGV –
--- returns the fields of QueueStats in drivers/base.py, in their order, times in ms; of a pause since
+-- returns the fields of QueueStats in drivers/values.py, in their order, times in ms; of a pause since
 --   when (false: there is none), by whom and why
 local jobs, ready, solo, scheduled, failed, counters, owners, outbox, paused, bucket, held_by =
   unpack(KEYS)
