@@ -85,12 +85,12 @@ async def work_off(
     while True:
         before = len(runs)
         for queue in store.due():
-            runs += await Inline(driver, url, queue, limit=limit - len(runs)).work()
-            if len(runs) >= limit and store.due():
+            if len(runs) >= limit:
                 raise AssertionError(
                     f"{limit} jobs were run and others are left: does a job dispatch itself?"
                     " drain(limit=...) sets how many may be run"
                 )
+            runs += await Inline(driver, url, queue, limit=limit - len(runs)).work()
         if len(runs) > before:
             continue
         next_due = store.next_due()

@@ -256,6 +256,13 @@ async def test_drain_has_a_bound(fake_queue):
     assert len(fake_queue.dispatched(Parent)) == 6
 
 
+async def test_a_bound_that_is_reached_before_a_retry_is_due(fake_queue):
+    await dispatch(Breaks())
+    with pytest.raises(AssertionError, match="1 jobs were run and others are left"):
+        await fake_queue.drain(limit=1)
+    assert len(await fake_queue.drain(limit=2)) == 2
+
+
 async def test_a_run_is_that_of_a_fresh_instance():
     job = Mail(to="a")
     ran = await run(job, id="mine")
