@@ -36,6 +36,8 @@ class _Watched:
         self.memory = Memory()
         self.pace = Pace()
         self._use: deque[tuple[float, int]] = deque()
+        self._held_at = -math.inf
+        """When a pause or a rate limit last held jobs back."""
 
     def look(self, pool: Pool, now: float) -> None:
         busy = sum(child.board.busy for child in pool.running if child.board is not None)
@@ -44,13 +46,17 @@ class _Watched:
             self._use.popleft()
 
     def sight(self, pool: Pool, stats: Mapping[str, Any], now: float) -> Sight:
+        """Return the pool and its queue as they are; jobs that are held back count as none."""
         assert isinstance(pool.blueprint, WorkerSpec)
         concurrency = pool.blueprint.concurrency
         use = [busy for _, busy in self._use]
+        if stats.get("paused") or stats.get("limited_seconds"):
+            self._held_at = now
+        ready = stats["ready"] if now - self._held_at > WINDOW else 0
         return Sight(
             at=now,
-            ready=stats["ready"],
-            age=stats["oldest_ready_age_seconds"] if stats["ready"] else 0.0,
+            ready=ready,
+            age=stats["oldest_ready_age_seconds"] if ready else 0.0,
             pace=self.pace.rate,
             busy=sum(use) / len(use),
             peak=max(use),
@@ -105,7 +111,7 @@ class Autoscaler:
             return
         waiting = stats["ready"] + stats["scheduled"]
         watched.pace.note(self._sample["at"], stats["enqueued_total"], waiting)
-        if hold or pool.by_hand or self._workforce.quiet or is_held(pool, stats):
+        if hold or pool.by_hand or self._workforce.quiet or pool.state in UNFIT:
             watched.memory = replace(watched.memory, calm_since=None, pressed_since=None)
             return
         sight = watched.sight(pool, stats, now)
@@ -118,8 +124,3 @@ class Autoscaler:
         log.info("pool.scaled", pool=pool.name, **fields, age=round(sight.age, 1), max_wait=target)
         pool.desired = step.to
         self._workforce.allow_descriptors()
-
-
-def is_held(pool: Pool, stats: Mapping[str, Any]) -> bool:
-    """Tell whether jobs wait for another reason than that there are too few workers."""
-    return pool.state in UNFIT or bool(stats.get("paused") or stats.get("limited"))
