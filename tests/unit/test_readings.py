@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from queued.daemon.monitor.fleet import Fleet
 from queued.daemon.monitor.recent import Recent
 from queued.daemon.reach import Reach
 from queued.daemon.spec import QueueSpec
-from queued.drivers.base import QueueStats
+from queued.drivers.base import Paused, QueueStats
 from queued.errors import DriverUnavailable
 
 POOL = {"state": "running", "desired": 2, "workers": {"idle": 1, "busy": 1}}
@@ -32,7 +33,7 @@ class Scene:
         self.metrics = Metrics()
         self.now = 0.0
 
-    def answers(self, **stats: float) -> None:
+    def answers(self, **stats: Any) -> None:
         with self.reach.watch("stats"):
             self.sample = Sample(time.time(), {"emails": QueueStats(**stats)})
 
@@ -80,6 +81,13 @@ def test_nothing_known_is_unclear_and_the_back_end_is_not_there_yet() -> None:
 def test_only_what_has_an_objective_is_watched() -> None:
     found = {one.alert for one in Scene().readings.take(Sample())}
     assert found == {Alert.BACKEND_UNREACHABLE, Alert.POOL_FATAL, Alert.POOL_CRASHING}
+
+
+def test_a_queue_that_somebody_paused_is_not_late() -> None:
+    """What was thought before stays: an episode neither begins nor ends."""
+    scene = Scene(max_wait=5)
+    scene.answers(ready=1, oldest_ready_age_seconds=60.0, paused=Paused(since=1.0))
+    assert scene.finding(Alert.QUEUE_LATE) is Finding.UNCLEAR
 
 
 def test_late() -> None:
