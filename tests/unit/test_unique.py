@@ -187,6 +187,20 @@ def test_a_key_of_what_looks_secret_is_a_digest() -> None:
     assert unique != unique_of(Login(api_token="hunter3"))
 
 
+def test_a_key_of_an_encrypted_class_is_a_digest() -> None:
+    class Letter(Job):
+        encrypt = True
+        unique_key = "{to}"
+        to: str
+
+        def handle(self) -> None: ...
+
+    for unique in (unique_of(Letter(to="ann")), unique_of(Letter(to="x"), "ann")):
+        assert unique is not None
+        assert "ann" not in key_of(unique.name)
+    assert unique_of(Letter(to="ann")) == unique_of(Letter(to="x"), "ann")
+
+
 @pytest.mark.parametrize("key", ["", "x" * (MAX_KEY + 1), "a\nb", "\ud800", 1.5, True, b"x"])
 async def test_a_key_that_cannot_be_one_enqueues_nothing(queue: Queue, key: Any) -> None:
     with pytest.raises(InvalidJob, match=r"Plain\.unique_key: expected 1 to 200 printable"):
