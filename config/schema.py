@@ -6,14 +6,11 @@ The docstrings and descriptions are what editors show.
 from __future__ import annotations
 
 import ipaddress
-import json
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from queued.config import endpoint
-from queued.config.document import Expanded
+from queued.config import endpoint, validators
 from queued.config.rates import OptionalRate
 from queued.config.types import (
     Backoff,
@@ -32,116 +29,8 @@ from queued.config.types import (
     Whole,
     parse_address,
 )
-from queued.drivers.base import QUEUE_PATTERN
 from queued.environment import DEFAULT_CONNECTION
 from queued.jobs.registry import DEFAULT_QUEUE
-from queued.jobs.settings import WIRE_NAME
-from queued.jobs.timetable import check_cron, zone
-
-USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*(:[A-Za-z_][A-Za-z0-9_.-]*)?")
-SCHEDULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
-MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-
-
-def _module(name: Any) -> Any:
-    if not isinstance(name, str) or MODULE.fullmatch(name):
-        return name
-    guess = name.removesuffix(".py").strip("./").replace("/", ".").replace("-", "_")
-    is_near = MODULE.fullmatch(guess) and not isinstance(name, Expanded)
-    hint = f'; did you mean "{guess}"?' if is_near else ""
-    raise ValueError(f"expected a module or package such as app.jobs, got {name!r}{hint}")
-
-
-def _function(name: Any) -> Any:
-    if isinstance(name, str) and not (MODULE.fullmatch(name) and "." in name):
-        raise ValueError(f"expected a function such as app.telemetry.setup, got {name!r}")
-    return name
-
-
-def _user(name: Any) -> Any:
-    if isinstance(name, str) and not USER.fullmatch(name):
-        raise ValueError(f"expected the name of a user, or user:group, got {name!r}")
-    return name
-
-
-def _address(text: Any) -> Any:
-    if isinstance(text, str):
-        host, _ = parse_address(text)
-        if host != "localhost":
-            _refuse_name(host)
-    return text
-
-
-def _refuse_name(host: str) -> None:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        hint = "127.0.0.1 or localhost for this machine alone, 0.0.0.0 for all of its addresses"
-        message = f"expected an IP address, not a name that has to be looked up: {host!r}; {hint}"
-        raise ValueError(message) from None
-
-
-def _variable(name: str) -> str:
-    if not name or "=" in name or "\0" in name:
-        raise ValueError(f"expected the name of an environment variable, got {name!r}")
-    return name
-
-
-def _variable_value(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("an environment variable cannot hold a null byte")
-    return value
-
-
-def _queue_name(name: str) -> str:
-    if not QUEUE_PATTERN.fullmatch(name):
-        allowed = "letters, digits and _ . : -, up to 64, the first a letter or digit"
-        raise ValueError(f"no name for a queue: {allowed}")
-    return name
-
-
-def _schedule_name(name: str) -> str:
-    if not SCHEDULE.fullmatch(name):
-        allowed = "letters, digits and _ . -, up to 40, the first a letter or digit"
-        raise ValueError(f"no name for a schedule: {allowed}")
-    return name
-
-
-def _job_name(name: Any) -> Any:
-    if isinstance(name, str) and not WIRE_NAME.fullmatch(name):
-        raise ValueError(f"expected the name of a job such as app.jobs.Cleanup, got {name!r}")
-    return name
-
-
-def _cron(expression: str) -> str:
-    check_cron(expression)
-    return expression
-
-
-def _timezone(name: str) -> str:
-    zone(name)
-    return name
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments as the payload will have them."""
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(values, allow_nan=False))
-    except (TypeError, ValueError):
-        hint = "put dates and the like in quotes"
-        message = f"expected texts, numbers, true, false, lists and mappings; {hint}"
-        raise ValueError(message) from None
-    return plain
-
-
-def _nothing_is_empty(value: Any) -> Any:
-    """Let a key stand alone, its body commented out."""
-    return {} if value is None else value
-
-
-def _http_off(value: Any) -> Any:
-    off = value is False or (isinstance(value, str) and value.lower() in {"false", "none", "off"})
-    return None if off else value
 
 
 class _Section(BaseModel):
@@ -151,7 +40,7 @@ class _Section(BaseModel):
 class Http(_Section):
     """Where /metrics, /healthz, /readyz and the dashboard are served."""
 
-    listen: Annotated[Text, BeforeValidator(_address)] = Field(
+    listen: Annotated[Text, BeforeValidator(validators.address)] = Field(
         default="127.0.0.1:9470",
         description="host:port; port 0 takes a free one. Beyond loopback a token is needed.",
     )
@@ -220,7 +109,9 @@ class Keys(_Section):
     )
 
 
-Section = BeforeValidator(_nothing_is_empty)
+Section = BeforeValidator(validators.nothing_is_empty)
+QueueName = Annotated[str, AfterValidator(validators.queue_name)]
+ScheduleName = Annotated[str, AfterValidator(validators.schedule_name)]
 
 
 class QueueConfig(_Section):
@@ -295,8 +186,8 @@ class QueueConfig(_Section):
     )
     env: Annotated[
         dict[
-            Annotated[str, AfterValidator(_variable)],
-            Annotated[EnvironmentText, AfterValidator(_variable_value)],
+            Annotated[str, AfterValidator(validators.variable)],
+            Annotated[EnvironmentText, AfterValidator(validators.variable_value)],
         ],
         Section,
     ] = Field(default_factory=dict, repr=False, description="Environment variables of the workers.")
@@ -305,22 +196,22 @@ class QueueConfig(_Section):
 class Schedule(_Section):
     """A job that is dispatched by the clock, once over all hosts."""
 
-    job: Annotated[Text, BeforeValidator(_job_name)] = Field(
+    job: Annotated[Text, BeforeValidator(validators.job_name)] = Field(
         description="Its class, as queued check names it, such as app.jobs.Cleanup."
     )
-    cron: Annotated[Text, AfterValidator(_cron)] | None = Field(
+    cron: Annotated[Text, AfterValidator(validators.cron)] | None = Field(
         default=None, description="Minute, hour, day of the month, month, day of the week."
     )
     every: Interval = Field(
         default=None, description="Instead of cron: an interval, counted from midnight UTC."
     )
-    timezone: Annotated[Text, AfterValidator(_timezone)] = Field(
+    timezone: Annotated[Text, AfterValidator(validators.time_zone)] = Field(
         default="UTC", description="Where cron's clock hangs, such as Europe/Paris."
     )
-    args: Annotated[dict[Text, Any], Section, AfterValidator(_plain)] = Field(
+    args: Annotated[dict[Text, Any], Section, AfterValidator(validators.plain_values)] = Field(
         default_factory=dict, repr=False, description="The fields of the job."
     )
-    queue: Annotated[Text, AfterValidator(_queue_name)] = Field(
+    queue: Annotated[Text, AfterValidator(validators.queue_name)] = Field(
         default=DEFAULT_QUEUE, description="Where the job goes, whatever its class says."
     )
     catch_up: Flag = Field(
@@ -338,10 +229,10 @@ class Config(_Section):
         description="The back-end's URL; a relative path of SQLite starts at this file's folder.",
     )
     imports: Annotated[
-        list[Annotated[Text, BeforeValidator(_module)]],
+        list[Annotated[Text, BeforeValidator(validators.module)]],
         BeforeValidator(lambda value: [] if value is None else value),
     ] = Field(default_factory=list, description="Modules or packages with the Job classes.")
-    http: Annotated[Http | None, BeforeValidator(_http_off)] = Field(
+    http: Annotated[Http | None, BeforeValidator(validators.http_off)] = Field(
         default_factory=Http, description="The HTTP server; false: none."
     )
     log: Annotated[Log, Section] = Field(default_factory=Log, description="Logging.")
@@ -355,7 +246,7 @@ class Config(_Section):
         default_factory=Keys,
         description="The keys that sign all jobs; with one, no other job is run.",
     )
-    tracing: Annotated[Text, BeforeValidator(_function)] | None = Field(
+    tracing: Annotated[Text, BeforeValidator(validators.function)] | None = Field(
         default=None,
         description="A function such as app.telemetry.setup, called in each worker when it starts:"
         " it gives OpenTelemetry its TracerProvider.",
@@ -363,21 +254,21 @@ class Config(_Section):
     shutdown_grace: Duration = Field(
         default=30.0, description="What running jobs get to finish when the daemon stops."
     )
-    user: Annotated[Text, BeforeValidator(_user)] | None = Field(
+    user: Annotated[Text, BeforeValidator(validators.user)] | None = Field(
         default=None,
         description="Whom the daemon becomes when root starts it: a user, or user:group.",
     )
-    schedule: Annotated[dict[Annotated[str, AfterValidator(_schedule_name)], Schedule], Section] = (
-        Field(default_factory=dict, description="Jobs that are dispatched by the clock, by name.")
-    )
+    schedule: Annotated[
+        dict[Annotated[str, AfterValidator(validators.schedule_name)], Schedule], Section
+    ] = Field(default_factory=dict, description="Jobs that are dispatched by the clock, by name.")
     defaults: Annotated[QueueConfig, Section] = Field(
         default_factory=QueueConfig, description="What holds for each queue that says nothing."
     )
-    queues: dict[Annotated[str, AfterValidator(_queue_name)], Annotated[QueueConfig, Section]] = (
-        Field(
-            min_length=1,
-            description="The queues that this daemon serves, each with a pool of its own.",
-        )
+    queues: dict[
+        Annotated[str, AfterValidator(validators.queue_name)], Annotated[QueueConfig, Section]
+    ] = Field(
+        min_length=1,
+        description="The queues that this daemon serves, each with a pool of its own.",
     )
 
     @property
