@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from queued.drivers.base import Driver
+from queued.drivers.sql.schema import ADDED
 from queued.errors import DriverError, InvalidJob
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, Receipt
@@ -269,8 +271,9 @@ async def test_tables_of_an_earlier_version_are_brought_up_to_date(
         pytest.skip("PostgreSQL's are, over a connection of the queue's own")
     with engine.begin() as connection:
         Queue(url).within(connection).push(Receive(order=1))
-        for column in ("keyed", "refused_total"):
-            connection.execute(text(f"ALTER TABLE queued_queues DROP COLUMN {column}"))
+        for column in chain.from_iterable(ADDED.values()):
+            table, name = column.table.name, column.name
+            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {name}"))
         connection.execute(text("DROP TABLE queued_locks"))
         connection.execute(text("PRAGMA user_version = 1"))
     with engine.begin() as connection:
