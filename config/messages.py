@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from queued.config.document import Expanded
 from queued.config.problems import MINIMAL, KeyPath, Problem, listed, show
+from queued.config.rates import Rate
 from queued.config.schema import Config, Http, Keys, Log, QueueConfig, Schedule, Webhook
 from queued.config.types import Exponential, Range
 
@@ -173,6 +174,8 @@ def _model_at(path: KeyPath) -> type[BaseModel]:
         return Exponential
     if path[-2:-1] == ("processes",):
         return Range
+    if path[-2:-1] == ("rate_limit",):
+        return Rate
     models: dict[Any, type[BaseModel]] = {
         "http": Http,
         "log": Log,

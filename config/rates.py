@@ -16,7 +16,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from queued.config.types import NOTHING_SCHEMA, Duration, OptionalCount, Whole
+from queued.config.problems import show
+from queued.config.types import NOTHING_SCHEMA, Duration, OptionalCount, Whole, is_no_limit
 from queued.drivers.brakes import RateLimit
 from queued.units import parse_rate
 
@@ -43,14 +44,16 @@ def rate_limit(text: str) -> RateLimit:
 
 def _limit(jobs: int, per: float, burst: int | None) -> RateLimit:
     """Return a limit; unless it says another, its burst is what comes in a second."""
-    return RateLimit(per / jobs, burst or math.ceil(round(jobs / per, 6)))
+    return RateLimit(per / jobs, burst or max(1, math.ceil(round(jobs / per, 6))))
 
 
 def _optional(value: Any) -> RateLimit | None:
-    if value is None or value == 0 or (isinstance(value, str) and value.lower() in {"none", ""}):
+    if is_no_limit(value) or (value == 0 and not isinstance(value, bool)):
         return None
     if not isinstance(value, str):
-        raise ValueError(f"expected a rate such as 100/1m, got {value!r}")  # noqa: TRY004 - pydantic's
+        hint = f"; say in what time: {value}/1m" if type(value) is int and value > 0 else ""
+        message = f"expected a rate such as 100/1m, got {show(value)}{hint}"
+        raise ValueError(message)  # noqa: TRY004 - pydantic's
     return rate_limit(value)
 
 

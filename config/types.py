@@ -50,12 +50,13 @@ def _retyped(value: Any) -> Any:
     return typed(value) if isinstance(value, Expanded) and typed(value) != value else value
 
 
-def _is_no_limit(value: Any) -> bool:
+def is_no_limit(value: Any) -> bool:
+    """Return whether a setting is left out, or ``none``."""
     return value is None or (isinstance(value, str) and value.lower() in {"none", "null", ""})
 
 
 def _optional_duration(value: Any) -> float | None:
-    return None if _is_no_limit(value) else parse_duration(value) or None
+    return None if is_no_limit(value) else parse_duration(value) or None
 
 
 def _interval(value: Any) -> float:
@@ -66,17 +67,17 @@ def _interval(value: Any) -> float:
 
 
 def _optional_size(value: Any) -> int | None:
-    return None if _is_no_limit(value) else parse_size(value) or None
+    return None if is_no_limit(value) else parse_size(value) or None
 
 
 def _optional_share(value: Any) -> float | None:
-    return None if _is_no_limit(value) else parse_share(value)
+    return None if is_no_limit(value) else parse_share(value)
 
 
 def _optional_count(value: Any) -> Any:
     value = _retyped(value)
     is_zero = value == 0 and not isinstance(value, bool)
-    return None if _is_no_limit(value) or is_zero else value
+    return None if is_no_limit(value) or is_zero else value
 
 
 def _number_as_text(value: Any) -> Any:

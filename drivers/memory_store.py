@@ -331,8 +331,8 @@ class StoredQueue:
         return [job for job in failed if job.hook_at is not None and job.hook_at <= now]
 
     def next_due(self, now: float) -> float | None:
-        """Return the seconds until a scheduled job is due that may be reserved then."""
-        if self.paused or not self.scheduled:
+        """Return the seconds until a scheduled job is due."""
+        if not self.scheduled:
             return None
         return max(self.scheduled[0].due_at - now, 0.0)
 

@@ -166,7 +166,7 @@ class Exchange(NamedTuple):
     """Whether something waits to be forwarded to other queues."""
     held_for: float | None = None
     """Seconds until a token of the rate limit is there, without which nothing is reserved; infinite
-    while the queue is paused, when ``next_due`` is None too. None: nothing is held back."""
+    while the queue is paused. None: nothing is held back."""
 
     @property
     def limited(self) -> bool:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from queued.web.exposition import Exposition
+from queued.web.exposition import Exposition, takes_gzip
 from queued.web.guard import LOOPBACK_HOSTS, TRUSTED, Guard
 from queued.web.overview import Overview
 from queued.web.page import render
@@ -51,7 +51,7 @@ def create_app(
     async def metrics(request: Request) -> Response:
         page = await exposition.page(request.headers.get("accept", ""))
         headers = {"Vary": "Accept, Accept-Encoding"}
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if takes_gzip(request.headers.get("accept-encoding", "")):
             headers["Content-Encoding"] = "gzip"
             return Response(page.zipped, headers=headers, media_type=page.content_type)
         return Response(page.body, headers=headers, media_type=page.content_type)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text"
+REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 
 MIN_AGE = 1.0
 """Seconds between two renderings, at least."""
@@ -111,6 +113,15 @@ class Exposition:
     def _refresh(self, openmetrics: bool) -> None:
         if time.monotonic() - self._asked_at[openmetrics] < WANTED:
             self._render(openmetrics)
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Return whether the header asks for gzip; prometheus_client and starlette overlook ``q=0``."""
+    for coding in accept_encoding.lower().split(","):
+        name, *parameters = (part.strip() for part in coding.split(";"))
+        if name == "gzip":
+            return not any(REFUSED.fullmatch(one) for one in parameters)
+    return False
 
 
 def render(collector: Collector, *, openmetrics: bool) -> Rendering:

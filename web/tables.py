@@ -100,7 +100,7 @@ def _name(queue: QueueView) -> Iterable[object]:
     yield queue.name
     if queue.paused:
         yield " "
-        yield element("span", "paused", class_="badge")
+        yield element("span", "paused", class_="badge paused")
 
 
 def _oldest(queue: QueueView) -> Iterable[object]:

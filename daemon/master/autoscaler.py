@@ -48,9 +48,9 @@ class _Watched:
     def sight(self, pool: Pool, stats: Mapping[str, Any], now: float) -> Sight:
         """Return the pool and its queue as they are; jobs that are held back count as none."""
         assert isinstance(pool.blueprint, WorkerSpec)
-        concurrency = pool.blueprint.concurrency
+        concurrency, limit = pool.blueprint.concurrency, pool.blueprint.rate_limit
         use = [busy for _, busy in self._use]
-        if stats.get("paused") or stats.get("limited_seconds"):
+        if stats.get("paused") or (limit and stats.get("limited_seconds")):
             self._held_at = now
         ready = stats["ready"] if now - self._held_at > WINDOW else 0
         return Sight(

@@ -112,6 +112,7 @@ def pool_status(
 ) -> dict[str, Any]:
     """Return what ``queued status`` shows of a pool."""
     blueprint = pool.blueprint
+    limit = blueprint.rate_limit if isinstance(blueprint, WorkerSpec) else None
     return {
         "state": pool.state,
         "desired": pool.desired,
@@ -123,6 +124,7 @@ def pool_status(
         "max_failure_rate": objectives.max_failure_rate,
         "sleep": blueprint.sleep if isinstance(blueprint, WorkerSpec) else None,
         "polling": isinstance(blueprint, WorkerSpec) and blueprint.polling,
+        "rate_limit": limit._asdict() if limit else None,
         "rss": sum(child.rss for child in pool.living),
         "exits": dict(exits),
         "last_crash": crash,

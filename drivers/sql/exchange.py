@@ -116,13 +116,12 @@ def exchange(
         return None
     jobs = _reserved(session, queue, owner, above)
     due, hooks, suspects, to_forward = session.row(SIGNS, queue=queue, now=session.now)
-    paused = held_for == math.inf
     return Exchange(
         jobs,
         lost,
-        None if due is None or paused else max(due - session.now, 0.0),
+        None if due is None else max(due - session.now, 0.0),
         hooks_due=bool(hooks),
-        suspects=bool(suspects) and not paused,
+        suspects=bool(suspects) and held_for != math.inf,
         outbox=bool(to_forward),
         held_for=held_for,
     )

@@ -184,6 +184,8 @@ def rate_limited(seen: Evidence) -> Reason | None:
     wait = seen.stored.stats.limited_seconds
     if not wait or not seen.waits:
         return None
+    if seen.pool is not None and not seen.pool.get("rate_limit"):
+        return None  # another limit left it: one from before a reload, or another host's
     text = f"{seen.queue} is rate limited, next token in {format_duration(round(wait, 3))}"
     return Reason("rate_limited", text, facts={"seconds": wait})
 

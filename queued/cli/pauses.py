@@ -50,8 +50,7 @@ def pause(
         return
     for name, (new, stats) in found.items():
         since = "" if new or stats.paused is None else f" since {moment(stats.paused.since)}"
-        text = f"{name} is paused{since}: {plural(stats.size, 'job')} wait, {stats.reserved} run"
-        click.echo(text)
+        click.echo(f"{name} is paused{since}: {_work(stats)}")
 
 
 @click.command(epilog=example("queued resume emails"))
@@ -73,7 +72,13 @@ def resume(queues: Sequence[str], config: Path, connection: str | None, *, as_js
         return
     for name, (was_paused, stats) in found.items():
         how = "goes on" if was_paused else "was not paused"
-        click.echo(f"{name} {how}: {plural(stats.size, 'job')} wait, {stats.reserved} run")
+        click.echo(f"{name} {how}: {_work(stats)}")
+
+
+def _work(stats: QueueStats) -> str:
+    waits = "waits" if stats.size == 1 else "wait"
+    runs = "runs" if stats.reserved == 1 else "run"
+    return f"{plural(stats.size, 'job')} {waits}, {stats.reserved} {runs}"
 
 
 def _as_json(queue: str, changed: bool, stats: QueueStats) -> dict[str, object]:

@@ -121,11 +121,11 @@ async def test_all_other_verbs_go_on(driver: Driver) -> None:
 
 
 async def test_what_falls_due_waits_too(driver: Driver) -> None:
-    """A worker is not told when, so that it does not look for each of them."""
     await push(driver, "a", delay=0.05)
     await driver.pause(Q)
     answer = await driver.exchange(Q, ME, want=1, nonce=1)
-    assert (answer.jobs, answer.next_due, answer.held_for) == ([], None, math.inf)
+    assert (answer.jobs, answer.held_for) == ([], math.inf)
+    assert answer.next_due is not None
     await until(lambda: driver.promote(Q))
     assert await reserve(driver) == []
     assert (await stats(driver)).ready == 1

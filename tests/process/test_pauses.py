@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.process.harness import Daemon, until
 
@@ -104,3 +105,47 @@ def test_a_rate_limit_holds_over_two_daemons(
         for last in range(first, total):
             allowed = burst + rate * (times[last] - times[first] + 0.001)
             assert last - first + 1 <= allowed, (first, last)
+
+
+def test_a_reload_changes_and_removes_a_limit(
+    daemon: Callable[..., Daemon], connection: str, tmp_path: Path
+) -> None:
+    """With sleep: 10m, only its own sight of the next token makes a worker look."""
+    ledger = tmp_path / "ledger"
+    limits = (", rate_limit: 1/1d", ", rate_limit: 100/1s", ", rate_limit: 1/2d", "")
+    running = daemon(CONFIG.format(connection=connection, more=limits[0]), jobs=JOBS).start()
+    push(running, ledger, connection, 10)
+    until(lambda: len(reserved(ledger)) == 1, "the one that it allows")
+
+    def limited() -> dict[str, Any] | None:
+        answer = json.loads(running.run("why", "default", "--json").stdout)
+        found = [one for one in answer["reasons"] if one["reason"] == "rate_limited"]
+        return found[0] if found else None
+
+    def reload(old: str, new: str) -> list[str]:
+        running.config.write_text(running.config.read_text().replace(old, new))
+        return running.run("reload").stdout.splitlines()
+
+    why = limited()
+    assert why is not None
+    assert 80_000 < why["seconds"] <= 86_400
+    assert why["text"].startswith("default is rate limited, next token in ")
+    changed = ["queues.default: rate_limit changed; its workers are replaced"]
+    assert reload(limits[0], limits[1]) == changed
+    until(lambda: len(reserved(ledger)) == 10, "the rest, which waited for a day")
+
+    before = {one["pid"] for one in running.workers("default")}
+    assert reload(limits[1], limits[2]) == changed
+    until(
+        lambda: before.isdisjoint(one["pid"] for one in running.workers("default")),
+        "the workers of the faster one to be gone",
+    )
+    push(running, ledger, connection, 10)
+    until(lambda: len(reserved(ledger)) == 11, "the one that the bucket has")
+    why = limited()
+    assert why is not None
+    assert 160_000 < why["seconds"] <= 172_800
+
+    assert reload(limits[2], limits[3]) == changed
+    until(lambda: len(reserved(ledger)) == 20, "the rest, which waited for two days")
+    assert limited() is None

@@ -13,6 +13,7 @@ from queued.daemon.master.pool import Pool
 from queued.daemon.master.scaling import Bounds
 from queued.daemon.scoreboard import SlotState
 from queued.daemon.spec import QueueSpec
+from queued.drivers.brakes import RateLimit
 from queued.drivers.states import Lane
 from tests.unit.children import blueprint, make_child
 
@@ -103,9 +104,15 @@ def test_it_holds_while_a_change_is_under_way(bench: Bench) -> None:
 
 @pytest.mark.parametrize("held", [{"paused": {"by": "me"}}, {"limited_seconds": 0.4}])
 def test_what_is_held_back_does_not_make_it_grow(bench: Bench, held: dict[str, Any]) -> None:
+    bench.pool.blueprint = blueprint(concurrency=2, rate_limit=RateLimit(1.0, 1))
     assert bench.samples(LATE | held) == 2
     assert bench.samples(LATE, 4) == 2, "a limit lets a job through now and then"
     assert bench.samples(LATE, 4) > 2
+
+
+def test_a_limit_that_it_has_no_more_holds_nothing_back(bench: Bench) -> None:
+    """The back-end's bucket stays as it was left."""
+    assert bench.samples(LATE | {"limited_seconds": 3600.0}) > 2
 
 
 def test_while_its_queue_is_paused_it_may_shrink(bench: Bench) -> None:

@@ -73,6 +73,22 @@ def test_max_tries_wins_over_the_job(app: Application) -> None:
 
 
 @pytest.mark.usefixtures("jobs")
+def test_its_rate_limit_wins_over_the_queues(app: Application) -> None:
+    app.configure(f"imports: [{app.module}]\nqueues: {{default: {{rate_limit: 100/s}}}}")
+    for number in range(3):
+        app("dispatch", app.job("Touch"), f'{{"path": "{app.folder / f"touched{number}"}"}}')
+    done = work(app, "--max-jobs", "1", "--rate-limit", "1/1d")
+    assert done.returncode == Exit.OK, done
+    assert len([*app.folder.glob("touched*")]) == 1
+    done = work(app, "--max-time", "1s", "--rate-limit", "1/1d")
+    assert done.returncode == Exit.OK, done
+    assert len([*app.folder.glob("touched*")]) == 1
+    done = work(app, "--max-jobs", "2")
+    assert done.returncode == Exit.OK, done
+    assert len([*app.folder.glob("touched*")]) == 3
+
+
+@pytest.mark.usefixtures("jobs")
 def test_a_worker_needs_no_queue_yaml(app: Application) -> None:
     path = app.folder / "touched"
     app("dispatch", app.job("Touch"), f'{{"path": "{path}"}}', "--queue", "emails")
@@ -91,6 +107,8 @@ def test_a_worker_needs_no_queue_yaml(app: Application) -> None:
         (["--max-tries", "0"], Exit.USAGE, "0 is not in the range"),
         (["--max-jobs", "-1"], Exit.USAGE, "-1 is not in the range"),
         (["--sleep", "soon"], Exit.USAGE, "expected a duration"),
+        (["--rate-limit", "soon"], Exit.USAGE, "expected a rate such as 100/1m or 5/s"),
+        (["--rate-limit", "0/1m"], Exit.USAGE, "expected 1 to 1000000 jobs"),
         (["--import", "nonsuch"], Exit.CONFIG, 'no module "nonsuch"'),
         (["--import", "a/b.py"], Exit.CONFIG, "is no name of a module"),
         (["-c", "gone.yaml"], Exit.CONFIG, "gone.yaml: no such file"),

@@ -82,6 +82,11 @@ def test_no_difference(planned):
         ("processes: 2", "processes: {max: 4}", "queues.emails.processes: 2 → 1..4"),
         ("concurrency: 7", "concurrency: 8", "queues.emails: concurrency changed; its workers are"),
         ("max_tries: 5", "max_tries: 6", "queues.emails: limits changed; its workers are replaced"),
+        (
+            ": 7, sleep",
+            ": 7, rate_limit: 5/s, sleep",
+            "queues.emails: rate_limit changed; its work",
+        ),
         ("[app.jobs]", "[app.jobs, b]", "imports: app.jobs, b"),
         ("tracing: app.telemetry.setup", "", "imports: app.jobs"),
         ("9470", "9471", "http: 127.0.0.1:9471"),
@@ -112,6 +117,16 @@ def test_schedules_reach_the_monitor_and_their_changes_are_said(planned):
 def test_a_removed_queue_is_said(planned):
     lines = changes(planned(), planned(**{"  slow: {timeout: none, retry_after: 10}": ""}))
     assert lines == ["queues.slow: removed; its workers drain"]
+
+
+@pytest.mark.parametrize("other", ["6/s", "{jobs: 5, per: 1s, burst: 1}", "none"])
+def test_a_rate_limit_that_changes_is_said(planned, other):
+    old, new = ({"nice: 3": f"rate_limit: {limit}"} for limit in ("5/s", other))
+    assert planned(**old).pools["emails"].blueprint.rate_limit == (0.2, 5)
+    line = "queues.emails: rate_limit changed; its workers are replaced"
+    assert changes(planned(**old), planned(**new)) == [line]
+    same = {"nice: 3": "rate_limit: {jobs: 300, per: 1m}"}
+    assert changes(planned(**old), planned(**same)) == []
 
 
 def test_a_range_begins_at_its_least(planned):

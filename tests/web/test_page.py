@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from queued.daemon.monitor.collector import Sample
-from queued.drivers.base import QueueStats
+from queued.drivers.base import Paused, QueueStats
 from queued.errors import DriverUnavailable
 from queued.version import __version__
 from queued.web.guard import Guard
@@ -242,6 +242,31 @@ async def test_it_shows_what_is_not_known_yet() -> None:
         ]
 
 
+def pause(site: Site, reason: str = "the mail server is down", ready: int = 1) -> None:
+    """Have the jobs of emails wait because somebody wants it, for longer than they may."""
+    paused = Paused(time.time() - 7_260, "ada@host", reason)
+    stats = QueueStats(ready=ready, oldest_ready_age_seconds=7_000, paused=paused)
+    assert site.collector.sample is not None
+    site.collector.sample.queues["emails"] = stats
+
+
+async def test_a_pause_is_told_and_is_no_trouble() -> None:
+    async with running() as (site, client):
+        populate(site)
+        site.recent.clear()
+        tell(site, emails=pool(idle=2), reports=pool(idle=2))
+        assert "paused" not in (await client.get("/")).text
+        pause(site)
+        page = (await client.get("/")).text
+        told = "<li>queue emails: paused for 2h 1m by ada@host: the mail server is down</li>"
+        assert f'<ul class="pauses">{told}</ul>' in page
+        assert 'emails <span class="badge paused">paused</span>' in page
+        assert "<h2>Healthy</h2>" in page
+        assert 'class="late"' not in page
+        pause(site, HOSTILE)
+        assert HOSTILE not in (await client.get("/")).text
+
+
 async def test_every_text_is_escaped() -> None:
     async with running() as (site, client):
         tell(site, (HOSTILE, HOSTILE, 1), **{HOSTILE: pool(HOSTILE, idle=1)})
@@ -272,9 +297,14 @@ async def test_a_browser_has_nothing_to_complain_of(tmp_path: Path) -> None:
     async with running() as (site, _):
         populate(site)
         site.reasons = [HOSTILE]
+        pause(site, ready=12_345)
         seen = await visit(site.url, tmp_path)
         assert seen.console == []
         table = rows(seen.dom)
+        [paused] = table.pop("emails paused")
+        assert paused[0] == "12\u202f345"
+        table["emails"].append(paused)
+        assert "<li>queue emails: paused for 2h 1m by ada@host: the mail server is" in seen.dom
         assert [cells[0] for cells in table["emails"]] == ["backoff", "12\u202f345"]
         assert [cells[0] for cells in table["reports"]] == ["running", "1"]
         assert html.escape(HOSTILE, quote=False) in seen.dom

@@ -76,6 +76,29 @@ async def test_metrics_come_as_they_are_asked_for(
 
 
 @pytest.mark.parametrize(
+    ("accept", "zipped"),
+    [
+        ("gzip", True),
+        ("GZip", True),
+        ("deflate, gzip;q=1.0, *;q=0.5", True),
+        ("br;q=1,gzip;q=0.001", True),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000, identity", False),
+        ("br, GZIP ; Q=0.0", False),
+        ("identity", False),
+        ("x-gzip-like", False),
+        ("", False),
+    ],
+)
+async def test_compressed_only_for_whoever_takes_it(accept: str, zipped: bool) -> None:
+    async with running() as (_, client):
+        answer = await client.get("/metrics", headers={"Accept-Encoding": accept})
+        assert answer.status_code == 200
+        assert ("content-encoding" in answer.headers) == zipped
+        assert "queued_driver_up" in answer.text
+
+
+@pytest.mark.parametrize(
     "path", ["/", "/static/page.css", "/metrics", "/healthz", "/readyz", "/nonsuch"]
 )
 async def test_every_answer_is_hardened(path: str) -> None:

@@ -106,13 +106,13 @@ local function ring_if_ready()
   end
 end
 
-local due, taken = holds == NOTHING and earliest(), {}
+local due, taken = earliest(), {}
 if want > 0 then
   if is_retired() then
     ring_if_ready() -- it may have listened, and heard
     return 'retired'
   end
-  if due and due <= now then
+  if holds == NOTHING and due and due <= now then
     promote(want)
     due = earliest()
   end
