@@ -12,6 +12,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -22,6 +23,7 @@ from queued.daemon.reach import Reach
 from queued.daemon.spec import OwnerName
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import MAX_BATCH, Ack, Driver, Fail, QueueStats, Reservation
+from queued.errors import DriverUnavailable
 from queued.jobs.outcome import Outcome
 
 log = structlog.get_logger()
@@ -111,11 +113,19 @@ class Janitor:
         """Forward what chains and batches left in outboxes; return how many messages.
 
         Whoever put them there does so too, at once: this is for those that died in between.
+
+        :raises DriverUnavailable: of one queue it could not be done; of the others it is.
         """
         total = 0
+        refused: DriverUnavailable | None = None
         for queue in queues:
-            with self.reach.watch("forward"):
-                total += await self.driver.forward(queue)
+            try:
+                with self.reach.watch("forward"):
+                    total += await self.driver.forward(queue)
+            except DriverUnavailable as error:  # a queue that it is for may be locked
+                refused = error
+        if refused is not None:
+            raise refused
         return total
 
     # what is dead
@@ -203,13 +213,12 @@ class Janitor:
             return await self.driver.retire(queue, owner, only_expired=only_expired)
 
     async def _settle(self, queue: str, owner: str, reclaims: Sequence[Reclaim]) -> int:
-        settled = 0
+        settled, to_forward = 0, False
         for start in range(0, len(reclaims), MAX_BATCH):
             batch = reclaims[start : start + MAX_BATCH]
             with self.reach.watch("settle"):
                 answer = await self.driver.exchange(queue, owner, [one.settlement for one in batch])
-            if answer.outbox:
-                await self.forward([queue])
+            to_forward = answer.outbox
             lost = set(answer.lost)  # another janitor was faster
             done = [one for one in batch if one.settlement.id not in lost]
             for one in done:
@@ -219,6 +228,9 @@ class Janitor:
         if settled:
             reasons = Counter(one.reason for one in reclaims)
             log.info("jobs.reclaimed", queue=queue, owner=owner, jobs=settled, **reasons)
+        if to_forward:
+            with suppress(DriverUnavailable):  # the next turn tries again; these are settled
+                await self.forward([queue])
         return settled
 
     def _count(self, queue: str, one: Reclaim) -> None:

@@ -58,6 +58,45 @@ async def test_a_finished_job_of_a_dead_worker_continues_its_chain(
     assert ids(await reserve(driver, queue=OTHER_Q)) == ["b"]
 
 
+async def test_a_queue_that_cannot_be_forwarded_holds_up_no_other(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await driver.exchange(Q, ME, [await held_link(driver)])
+    janitor = Janitor(driver, Metrics())
+    refuse(driver, monkeypatch, "shut")
+    with pytest.raises(DriverUnavailable):
+        await janitor.forward(["shut", Q])
+    assert ids(await reserve(driver, queue=OTHER_Q)) == ["b"]
+
+
+async def test_what_is_settled_counts_although_nothing_can_be_forwarded(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second burial would find nothing to settle, and so nothing to count."""
+    fence = (await held_link(driver)).fence
+    metrics = Metrics()
+    janitor = Janitor(driver, metrics)
+    finished = Sentence(Verdict.FINISHED, "a.B", fence, 3, 60.0, ran=1.0)
+    with monkeypatch.context() as patch:
+        refuse(driver, patch, Q)
+        assert await janitor.bury(Q, ME, {"a": finished}, Dossier(worker="q/1", at=1.0)) == 1
+    [(labels, count)] = metrics.snapshot()["counters"]["jobs_reclaimed_total"]
+    assert (labels["reason"], count) == ("finished", 1)
+    assert await janitor.forward([Q]) == 1
+
+
+def refuse(driver: Driver, monkeypatch: pytest.MonkeyPatch, queue: str) -> None:
+    """Let a driver not forward the outbox of one queue: a queue that it is for is locked."""
+    forward = driver.forward
+
+    async def shut(source: str) -> int:
+        if source == queue:
+            raise DriverUnavailable("locked")
+        return await forward(source)
+
+    monkeypatch.setattr(driver, "forward", shut)
+
+
 async def test_the_janitor_of_a_worker_alone_forwards_at_its_own_pace(
     driver: Driver, janitor: Janitor
 ) -> None:
