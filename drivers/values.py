@@ -34,7 +34,7 @@ class NewJob(NamedTuple):
     payload: bytes
     delay: float = 0.0
     unique: Unique | None = None
-    """What it holds. A job with a sequel holds nothing."""
+    """What it holds. One that follows another job holds nothing."""
     sequel: bytes = b""
     """What follows when the job ends (see ``sequel``); empty for nothing, as mostly."""
 

@@ -17,6 +17,7 @@ from queued.drivers.base import (
     Release,
     Retry,
     Settlement,
+    Unique,
 )
 from queued.drivers.redis.codec import milliseconds, pack_fence, pack_id, restorable
 from queued.drivers.redis.scripts import scripts
@@ -47,16 +48,21 @@ class Commands:
         """Return the calls that enqueue; the last one answers."""
         ids, payloads, delays, uniques, sequels = zip(*jobs, strict=True)
         if any(sequels):
-            parcels = (Parcel(queue, job).packed() for job in jobs)
-            return [self.name(queue), self.verb("post", queue, *parcels)]
+            return [self.name(queue), self._post(queue, jobs)]
         values = (len(jobs), *map(pack_id, ids), *payloads)
         unique = any(uniques)
         if unique or any(delays):
             values += tuple(map(milliseconds, delays))
         if unique:
-            values += tuple(one.name if one else "" for one in uniques)
-            values += tuple(milliseconds(one.seconds or 0) if one else 0 for one in uniques)
+            names, times = zip(*map(_held, uniques), strict=True)
+            values += (*names, *times)
         return [self.name(queue), self.verb("enqueue", queue, *values)]
+
+    def _post(self, queue: str, jobs: Sequence[NewJob]) -> Command:
+        values: list[Value] = []
+        for job in jobs:
+            values += (Parcel(queue, job).packed(), *_held(job.unique))
+        return self.verb("post", queue, *values)
 
     def enqueue_batch(self, queue: str, batch: NewBatch) -> list[Command]:
         """Return the calls that create a batch; the last one answers."""
@@ -132,6 +138,11 @@ class Commands:
         script = self._scripts[verb]
         names = [f"held:{owner}" if name == "held" else name for name in script.keys]
         return ("EVALSHA", script.sha, len(names), *(self.key(name, queue) for name in names))
+
+
+def _held(unique: Unique | None) -> tuple[str, int]:
+    """Return the name that a job is to hold, and for how many ms (0: until it is done)."""
+    return ("", 0) if unique is None else (unique.name, milliseconds(unique.seconds or 0))
 
 
 def batches(values: Sequence[_T]) -> list[Sequence[_T]]:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from queued.drivers.base import MAX_BATCH, Charge, Driver, Enqueued, NewJob, State, Unique
+from queued.drivers.sequel import Member, NewBatch
+from tests.contract.chains import chained
 from tests.contract.conftest import MakeDriver
 from tests.contract.steps import (
     ME,
@@ -94,6 +96,41 @@ async def test_duplicates_within_a_batch(driver: Driver) -> None:
     assert await driver.enqueue(Q, batch) == [True, "a", True, True, "d", False]
     assert await refused_total(driver) == 2
     assert (await driver.stats([Q]))[Q].enqueued_total == 3
+
+
+async def test_a_job_that_others_follow_holds_its_name_too(driver: Driver) -> None:
+    link = chained((Q, "b"), (Q, "c")).job._replace(unique=Unique(NAME))
+    jobs = [NewJob("a", b"", 0, Unique("first", 60)), link, link._replace(id="d")]
+    assert await driver.enqueue(Q, jobs) == [True, True, "b"]
+    assert await driver.enqueue(Q, [link, link._replace(id="e")]) == [False, "b"]
+    assert await refused_total(driver) == 2
+    assert await add(driver, "f") == "b"
+    assert await add(driver, "g", "first") == "a"
+    assert (await info(driver, "b")).unique == NAME
+    assert await drain(driver) == ["a", "b", "c"]
+    assert await add(driver, "f") is True
+    assert await add(driver, "g", "first") == "a"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "purge", "fail", "prune", "forget"])
+async def test_a_chained_job_that_is_removed_gives_its_name_up(driver: Driver, verb: str) -> None:
+    member = Member(Q, "batch-1", "member")
+    link = chained((Q, "a"), (Q, "b")).job._replace(unique=Unique(NAME))
+    assert await driver.enqueue_batch(Q, NewBatch("batch-1", [chained((Q, "m"), member=member)]))
+    assert await driver.enqueue(Q, [link]) == [True]
+    if verb == "cancel":
+        assert await driver.cancel(Q, "a") is State.READY
+    elif verb == "purge":
+        assert await driver.purge(Q) == 2
+    else:
+        _, held = await reserve(driver, 2)
+        assert await settle(driver, fail(held)) == []
+    if verb == "prune":
+        await until(lambda: driver.prune(Q, 0.0))
+    if verb == "forget":
+        assert await driver.forget(Q, ["a"]) == [True]
+    assert await driver.find("b", Q) is None
+    assert await add(driver, "c") is True
 
 
 async def test_a_full_batch(driver: Driver) -> None:
