@@ -210,12 +210,13 @@ class SqlDriver:
     async def purge(self, queue: str) -> int:
         """Purge in batches, so that others come to write in between; what comes later may stay."""
         waiting = (await self.stats([queue]))[queue].size
-        purged = 0
+        purged, limit = 0, MAX_BATCH
         while True:
-            count = await self._database.write(operators.purge, queue, MAX_BATCH)
+            count = await self._database.write(operators.purge, queue, limit)
             purged += count
-            if count < MAX_BATCH or purged >= waiting:
+            if count < limit or purged >= waiting:
                 break
+            limit = min(MAX_BATCH, waiting - purged)  # what follows those that went stays
         await self._forward_now(queue)
         return purged
 

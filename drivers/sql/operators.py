@@ -176,17 +176,18 @@ def cancel(session: Session, queue: str, job_id: str) -> State | None:
 
 
 def purge(session: Session, queue: str, limit: int) -> int:
-    """Remove up to ``limit`` waiting jobs, first those that are ready; return how many.
+    """Remove up to ``limit`` waiting jobs, those that are ready last; return how many.
 
+    What follows the jobs that go is behind them, and is left by whoever removes no more than wait.
     When none is left, the counts are right whatever they were: rows may have been edited by hand.
     """
     ledger = Ledger.read(session, queue)
     if ledger is None:
         return 0
-    ready = [seq for (seq,) in session.packed(READY, queue=queue, limit=limit)]
-    left = limit - len(ready)
-    scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=left)]
-    seqs = ready + scheduled
+    scheduled = [seq for (seq,) in session.packed(SCHEDULED, queue=queue, limit=limit)]
+    left = limit - len(scheduled)
+    ready = [seq for (seq,) in session.packed(READY, queue=queue, limit=left)]
+    seqs = scheduled + ready
     none_left = len(seqs) < limit
     ledger.ready = 0 if none_left else ledger.ready - len(ready)
     ledger.scheduled = 0 if none_left else ledger.scheduled - len(scheduled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queued.drivers.base import Driver, State
+from queued.drivers.base import MAX_BATCH, Driver, State
 from queued.drivers.sequel import Batch, Member
 from tests.contract.chains import HOME, OTHER_Q, batch_of, chained, new_batch
 from tests.contract.steps import Q, ack, drain, fail, info, names, push, reserve, settle, size
@@ -127,6 +127,25 @@ async def test_the_members_of_the_home_itself_may_be_purged(driver: Driver) -> N
     assert await drain(driver, queue=HOME) == ["finally"]
     stats = (await driver.stats([HOME]))[HOME]
     assert (stats.ready, stats.reserved) == (0, 0)
+
+
+@pytest.mark.parametrize("more", [1, MAX_BATCH])
+async def test_what_follows_purged_jobs_is_not_purged_in_place_of_others(
+    driver: Driver, more: int
+) -> None:
+    await push(driver, *names(more), queue=HOME, delay=3600)
+    assert await driver.enqueue_batch(HOME, batch_of((HOME, "a"), (HOME, "b")))
+    assert await driver.purge(HOME) == more + 2
+    assert await size(driver, HOME) == 1
+    assert await drain(driver, queue=HOME) == ["finally"]
+
+
+async def test_what_follows_the_first_of_many_that_are_purged_stays(driver: Driver) -> None:
+    assert await driver.enqueue_batch(HOME, batch_of((HOME, "a"), (HOME, "b")))
+    for batch in range(2):
+        await push(driver, *names(MAX_BATCH, f"batch-{batch}"), queue=HOME)
+    assert await driver.purge(HOME) == 2 * MAX_BATCH + 2
+    assert await drain(driver, queue=HOME) == ["finally"]
 
 
 async def test_a_member_whose_id_another_job_has_does_not_hold_a_batch_up(driver: Driver) -> None:

@@ -4,19 +4,20 @@
 -- ARGV limit (at most 1,000)
 -- returns how many jobs it removed; 0 when none waits
 local jobs, meta, ready, solo, scheduled, failed, keys, sequels, unique = unpack(KEYS)
-local limit = ARGV[1]
+local limit = tonumber(ARGV[1])
 -- include _unique
 
+-- All kinds in one step, and those that are ready last: what follows the jobs that go comes behind.
 local function take()
-  for _, lane in ipairs({ ready, solo }) do
-    local ids = redis.call('LPOP', lane, limit)
-    if ids then
-      return ids
-    end
-  end
   local ids = redis.call('ZRANGE', scheduled, 0, limit - 1)
   if #ids > 0 then
     redis.call('ZREM', scheduled, unpack(ids))
+  end
+  for _, lane in ipairs({ solo, ready }) do
+    local some = #ids < limit and redis.call('LPOP', lane, limit - #ids) or {}
+    for _, id in ipairs(some) do
+      ids[#ids + 1] = id
+    end
   end
   return ids
 end
