@@ -173,6 +173,11 @@ class Exchange(NamedTuple):
         """Whether only the rate limit holds jobs back: time alone changes that."""
         return self.held_for is not None and self.held_for < math.inf
 
+    @property
+    def suspects_at_limit(self) -> bool:
+        """Whether there are suspects that only wait for a token."""
+        return self.suspects and self.limited
+
 
 class Ticks(NamedTuple):
     """The schedules of one queue; ticks are whole seconds since the epoch."""

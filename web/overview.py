@@ -23,6 +23,8 @@ MANY_FAILURES = 0.05
 """The share of runs that should not fail, where no objective says another."""
 ENOUGH_RUNS = 20
 """Fewer of them say nothing of a share."""
+FORGOTTEN = 86_400.0
+"""Seconds after which a pause may have been forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +178,9 @@ class Overview:
                 age = format_duration(max(0, int(now - paused.since)))
                 by = f" by {paused.by}" if paused.by else ""
                 why = f": {paused.reason}" if paused.reason else ""
-                yield f"queue {queue.name}: paused for {age}{by}{why}"
+                old = now - paused.since > FORGOTTEN
+                ends = f"; is it forgotten? queued resume {queue.name}" if old else ""
+                yield f"queue {queue.name}: paused for {age}{by}{why}{ends}"
 
     def unready(self) -> Iterator[str]:
         """Yield why jobs cannot run, a sentence each."""

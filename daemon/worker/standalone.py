@@ -89,7 +89,7 @@ class Standalone(Worker):
     def _take(self, answer: Exchange, lane: Lane) -> None:
         super()._take(answer, lane)
         if lane is Lane.SOLO:
-            self._suspects = answer.limited and not answer.jobs
+            self._suspects = answer.suspects_at_limit and not answer.jobs
             self._alone = bool(answer.jobs)
         else:
             self._suspects, self._alone = answer.suspects, False

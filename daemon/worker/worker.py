@@ -272,7 +272,7 @@ class Worker:
         if self.spec.max_jobs is not None and self._taken >= self.spec.max_jobs:
             self.life.leave("max_jobs")
         idle = not self._executor.running and not self._hooks.active
-        if lane is self.spec.lane is Lane.SOLO and idle and not answer.limited:
+        if lane is self.spec.lane is Lane.SOLO and idle and not answer.suspects_at_limit:
             self.life.leave("empty")
 
     async def _idle(self) -> None:

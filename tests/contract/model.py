@@ -60,6 +60,7 @@ class Model:
     done: int = 0
     removed: int = 0
     """Cancelled, purged, forgotten."""
+    paused: bool = False
 
     def push(self, new: NewJob) -> Enqueued:
         if new.id in self.jobs:
@@ -90,6 +91,7 @@ class Model:
 
     def reserved(self, owner: str, lane: Lane, want: int, got: list[Reservation]) -> None:
         """Check what a driver reserved, and take it over."""
+        want = 0 if self.paused else want
         if lane is Lane.SOLO:
             assert len(got) == min(want, len(self.solo))
             assert {job.id for job in got} <= set(self.solo)
@@ -190,6 +192,7 @@ class Model:
         assert stats.reserved == states.count(State.RESERVED)
         assert stats.failed == states.count(State.FAILED)
         assert stats.suspects == len(self.solo)
+        assert (stats.paused is not None) == self.paused
         assert stats.enqueued_total == self.enqueued
         assert stats.refused_total == self.refused
         # nothing is ever lost: what was enqueued is done, was removed by an operator, or is here

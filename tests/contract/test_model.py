@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Coroutine
 from itertools import count
@@ -30,6 +31,7 @@ from queued.drivers.base import (
     JobInfo,
     Lane,
     NewJob,
+    RateLimit,
     Release,
     Retry,
     Settlement,
@@ -116,23 +118,38 @@ class DriverMachine(RuleBasedStateMachine):
 
     # workers
     def exchange(
-        self, owner: str, settlements: list[Settlement], want: int, lane: Lane = Lane.NORMAL
+        self,
+        owner: str,
+        settlements: list[Settlement],
+        want: int,
+        lane: Lane = Lane.NORMAL,
+        limit: RateLimit | None = None,
     ) -> None:
         nonce = next(self.nonces)
         answer = self.do(
-            self.driver.exchange(Q, owner, settlements, want=want, nonce=nonce, lane=lane)
+            self.driver.exchange(
+                Q, owner, settlements, want=want, nonce=nonce, lane=lane, limit=limit
+            )
         )
         lost = [s.id for s in settlements if not self.model.settle(owner, s)]
         assert sorted(answer.lost) == sorted(lost)
+        if limit is not None:  # how many tokens there are is for the tests of limits
+            assert len(answer.jobs) <= min(want, limit.burst)
+            want = len(answer.jobs)
         self.model.reserved(owner, lane, want, answer.jobs)
         scheduled = any(job.state is State.SCHEDULED for job in self.model.jobs.values())
         assert (answer.next_due is not None) == scheduled
-        assert answer.suspects == bool(self.model.solo)
+        assert answer.suspects == (bool(self.model.solo) and not self.model.paused)
+        assert (answer.held_for == math.inf) == self.model.paused
         self.last = (owner, nonce, lane, answer)
 
     @rule(worker=a_worker, want=st.integers(0, 6), lane=st.sampled_from(Lane))
     def reserve(self, worker: int, want: int, lane: Lane) -> None:
         self.exchange(self.owners[worker], [], want, lane)
+
+    @rule(worker=a_worker, want=st.integers(1, 4), lane=st.sampled_from(Lane))
+    def reserve_at_the_limit(self, worker: int, want: int, lane: Lane) -> None:
+        self.exchange(self.owners[worker], [], want, lane, RateLimit(every=FAR, burst=3))
 
     @rule(worker=a_worker, want=st.integers(0, 4), data=st.data())
     def settle_and_reserve(self, worker: int, want: int, data: st.DataObject) -> None:
@@ -200,6 +217,23 @@ class DriverMachine(RuleBasedStateMachine):
         assert self.do(self.driver.retire(Q, owner)) == []
 
     # operators
+    @rule()
+    def pause(self) -> None:
+        assert self.do(self.driver.pause(Q)) is not self.model.paused
+        self.model.paused = True
+
+    @precondition(lambda self: self.model.paused)
+    @rule()
+    def resume(self) -> None:
+        assert self.do(self.driver.resume(Q))
+        self.model.paused = False
+
+    @precondition(lambda self: self.model.paused)
+    @rule(data=st.data())
+    def resume_and_reserve(self, data: st.DataObject) -> None:
+        self.resume()
+        self.reserve(data.draw(a_worker), 3, data.draw(st.sampled_from(Lane)))
+
     @rule(name=an_id)
     def cancel(self, name: str) -> None:
         assert self.do(self.driver.cancel(Q, name)) == self.model.cancel(name)
@@ -257,6 +291,8 @@ class DriverMachine(RuleBasedStateMachine):
 
     def drain(self) -> None:
         """Run everything that is left: each waiting job comes once, in the model's order."""
+        if self.model.paused:
+            self.resume()
         for lane in Lane:
             owner = f"drain-{lane}"
             self.exchange(owner, [], 100, lane)

@@ -242,9 +242,11 @@ async def test_it_shows_what_is_not_known_yet() -> None:
         ]
 
 
-def pause(site: Site, reason: str = "the mail server is down", ready: int = 1) -> None:
+def pause(
+    site: Site, reason: str = "the mail server is down", ready: int = 1, since: float = 7_260
+) -> None:
     """Have the jobs of emails wait because somebody wants it, for longer than they may."""
-    paused = Paused(time.time() - 7_260, "ada@host", reason)
+    paused = Paused(time.time() - since, "ada@host", reason)
     stats = QueueStats(ready=ready, oldest_ready_age_seconds=7_000, paused=paused)
     assert site.collector.sample is not None
     site.collector.sample.queues["emails"] = stats
@@ -263,6 +265,9 @@ async def test_a_pause_is_told_and_is_no_trouble() -> None:
         assert 'emails <span class="badge paused">paused</span>' in page
         assert "<h2>Healthy</h2>" in page
         assert 'class="late"' not in page
+        pause(site, since=180_000)
+        told = "the mail server is down; is it forgotten? queued resume emails</li>"
+        assert told in (await client.get("/")).text
         pause(site, HOSTILE)
         assert HOSTILE not in (await client.get("/")).text
 
