@@ -264,6 +264,7 @@ def test_queued_check_reads_functions_too(check: Checker) -> None:
     assert found["resize_image"] == {"no-failed"}
     [blocking] = of(review, "blocking-call")
     assert blocking.line == 7
+    assert all((one.fix or "").startswith("@job(failed=") for one in of(review, "no-failed"))
     assert [row.line for row in review.rows] == [6, 14, 10]
 
 
