@@ -428,7 +428,7 @@ async def test_a_lock_that_is_kept_is_reported(
     async with opened(server.url) as driver:
         held = await hold(driver, "a")
         with server.connect() as other, other.transaction():
-            other.execute(f"SELECT pg_advisory_xact_lock({postgresql_server._lock(Q)})")
+            other.execute(f"SELECT pg_advisory_xact_lock({postgresql_server.lock_of(Q)})")
             with pytest.raises(DriverUnavailable, match="kept the lock"):
                 await settle(driver, ack(held))
             await push(driver, "b", queue="other")  # is not concerned

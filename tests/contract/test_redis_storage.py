@@ -65,7 +65,7 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
 ) -> None:
     async with opened(server.url + query) as driver:
         await everything(driver)
-        await driver.exchange(Q, ME, want=1, nonce=1000, limit=RateLimit(every=0.001, burst=9))
+        await driver.exchange(Q, ME, want=1, nonce=1000, limit=RateLimit(every=60.0, burst=9))
         keys = {key.decode() for key in admin.scan_iter()}
         await driver.pause(Q, "ada", "why")  # which takes away what would wake somebody
     prefix = query.partition("=")[2] or "queued"

@@ -55,6 +55,7 @@ def counted(path: Path) -> dict[str, tuple[int, ...]]:
     """What the queues' rows say, after comparing it with the jobs that are there."""
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        connection.execute("BEGIN")  # so that all is read of one moment
         said = {
             queue: tuple(counts)
             for queue, *counts in connection.execute(

@@ -44,6 +44,9 @@ VERBS: dict[str, Callable[[Driver], Awaitable[object]]] = {
     "failed": lambda driver: driver.failed(Q),
     "requeue": lambda driver: driver.requeue(Q, ["x"]),
     "forget": lambda driver: driver.forget(Q, ["x"]),
+    "prune": lambda driver: driver.prune(Q, 60),
+    "ticks": lambda driver: driver.ticks(Q),
+    "tick": lambda driver: driver.tick(Q, "nightly", None, 1, NewJob("y", b"")),
     "restore": lambda driver: driver.restore(Q, [FailedJob("x", Q, b"x", b"{}", 1.0, 1.0)]),
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from queued.drivers.base import Driver
-from queued.drivers.sql.schema import ADDED
 from queued.errors import DriverError, InvalidJob
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, Receipt
@@ -49,8 +47,8 @@ def engine_of(url: str) -> Engine:
     return create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
 
 
-@pytest.fixture
-def engine(url: str) -> Iterator[Engine]:
+@pytest.fixture(name="engine")
+def engine_at_the_url(url: str) -> Iterator[Engine]:
     made = engine_of(url)
     with made.begin() as connection:
         connection.execute(text(TABLE))
@@ -59,8 +57,8 @@ def engine(url: str) -> Iterator[Engine]:
     made.dispose()
 
 
-@pytest.fixture
-def queue(url: str) -> Queue:
+@pytest.fixture(name="queue")
+def queue_at_the_url(url: str) -> Queue:
     return Queue(url)
 
 
@@ -218,18 +216,6 @@ async def test_a_connection_to_another_database_is_refused(
     assert await size(driver) == 0
 
 
-async def test_another_database_of_the_same_server_is_refused(url: str, engine: Engine) -> None:
-    if engine.dialect.name != "postgresql":
-        pytest.skip("a server's")
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as operator:
-        operator.execute(text("DROP DATABASE IF EXISTS elsewhere"))
-        operator.execute(text("CREATE DATABASE elsewhere"))
-    other = create_engine(engine.url.set(database="elsewhere"))
-    with other.connect() as connection, pytest.raises(DriverError, match="in one database"):
-        Queue(url).within(connection).push(Receive(order=1))
-    other.dispose()
-
-
 async def test_a_connection_without_transactions_is_refused(
     queue: Queue, engine: Engine, driver: Driver
 ) -> None:
@@ -262,37 +248,6 @@ async def test_tables_are_made_when_the_first_job_is_joined(
         order(connection, 1)
         receipt = Queue(url).within(connection).push(Receive(order=1))
     assert await drain(await make_driver()) == [receipt.id]
-
-
-async def test_tables_of_an_earlier_version_are_brought_up_to_date(
-    url: str, engine: Engine, tmp_path: Path
-) -> None:
-    if engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL's are, over a connection of the queue's own")
-    with engine.begin() as connection:
-        Queue(url).within(connection).push(Receive(order=1))
-        for column in chain.from_iterable(ADDED.values()):
-            table, name = column.table.name, column.name
-            connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {name}"))
-        connection.execute(text("DROP TABLE queued_locks"))
-        connection.execute(text("PRAGMA user_version = 1"))
-    with engine.begin() as connection:
-        order(connection, 1)
-        assert Queue(url).within(connection).push(Sync(user=1)).enqueued
-
-
-async def test_a_transaction_that_stands_idle_loses_the_lock(
-    queue: Queue, engine: Engine, driver: Driver
-) -> None:
-    if engine.dialect.name != "postgresql":
-        pytest.skip("SQLite's transactions all exclude each other")
-    with engine.connect() as connection:
-        queue.within(connection).push(Receive(order=1))
-        shown = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar()
-        assert shown == "10s"
-        connection.rollback()
-        shown = connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar()
-        assert shown == "0"
 
 
 async def test_transactions_side_by_side(queue: Queue, engine: Engine, driver: Driver) -> None:

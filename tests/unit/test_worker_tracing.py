@@ -17,6 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from queued.daemon import logs
 from queued.daemon.spec import LogSpec
 from queued.daemon.worker import hooks as hooks_module
+from queued.drivers.base import NewJob
 from queued.drivers.memory import MemoryDriver
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail, Retry
@@ -217,7 +218,7 @@ async def test_a_context_of_zeros_is_none(traces, shop):
     zeros = TraceContext(f"00-{'0' * 32}-{'0' * 16}-01")
     (job_id,) = await shop.push(Note())
     job = (await shop.driver.find(job_id)).payload
-    await shop.push_raw(zeros.in_job(SimpleNamespace(id="", payload=job, delay=0)).payload)
+    await shop.push_raw(zeros.in_job(NewJob("", job)).payload)
     await shop.clear()
     assert [run.parent for run in traces.all(f"process {QUEUE}")] == [None, None]
 
