@@ -12,8 +12,7 @@ import click
 
 from queued.cli import backend, describe
 from queued.cli.failed_groups import Group, grouped
-from queued.cli.failed_select import Selection, selected
-from queued.cli.failed_settle import in_batches
+from queued.cli.failed_select import Selection, in_batches, selected
 from queued.cli.failures import Refused
 from queued.cli.options import confirmed
 from queued.cli.output import plural, print_json

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PAGE = 250
 """Failed jobs that are held at a time, for each queue: a payload may have a megabyte."""
+BATCH = 1_000
+"""Jobs of one step of a verb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +165,15 @@ async def _of_queue(driver: Driver, queue: str, selection: Selection) -> AsyncIt
 
 def _moment(timestamp: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(timestamp))
+
+
+async def in_batches(
+    driver: Driver, verb: str, by_queue: Mapping[str, Sequence[str]]
+) -> list[bool]:
+    """Requeue or forget jobs, a thousand in a step; return the answers in order."""
+    act: Callable[[str, Sequence[str]], Awaitable[list[bool]]] = getattr(driver, verb)
+    answers: list[bool] = []
+    for name, ids in by_queue.items():
+        for start in range(0, len(ids), BATCH):
+            answers += await act(name, ids[start : start + BATCH])
+    return answers

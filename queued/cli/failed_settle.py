@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from queued.cli.failed_select import Selection, ids_of, selection_options
+from queued.cli.failed_select import Selection, ids_of, in_batches, selection_options
 from queued.cli.failures import Refused, say
 from queued.cli.options import (
     Duration,
@@ -24,7 +24,6 @@ from queued.cli.output import plural, print_json
 if TYPE_CHECKING:
     from queued.drivers.base import Driver
 
-BATCH = 1_000
 MOST_SAID = 20
 
 
@@ -171,18 +170,6 @@ def _settle(
 async def _has_failed(driver: Driver, queue: str, job_id: str) -> bool:
     info = await driver.find(job_id, queue)
     return info is not None and info.failed is not None
-
-
-async def in_batches(
-    driver: Driver, verb: str, by_queue: Mapping[str, Sequence[str]]
-) -> list[bool]:
-    """Requeue or forget jobs, a thousand in a step; return the answers in order."""
-    act: Callable[[str, Sequence[str]], Awaitable[list[bool]]] = getattr(driver, verb)
-    answers: list[bool] = []
-    for name, ids in by_queue.items():
-        for start in range(0, len(ids), BATCH):
-            answers += await act(name, ids[start : start + BATCH])
-    return answers
 
 
 async def _by_queue(
