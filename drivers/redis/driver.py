@@ -46,7 +46,7 @@ from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
 from queued.drivers.redis.versions import check_version
 from queued.drivers.sequel import MAX_FAILED_IDS, Batch, NewBatch
-from queued.errors import DriverUnavailable, OwnerLost
+from queued.errors import DriverError, DriverUnavailable, OwnerLost
 
 _SHORTEST_WAIT = 0.01  # BLPOP takes 0 for no bound at all
 _NOTHING, _PAUSED = -1, -2  # in place of the ms until there is a token: reserve.lua
@@ -190,13 +190,13 @@ class RedisDriver:
 
     async def _forward_now(self, queue: str) -> None:
         """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""
-        with contextlib.suppress(DriverUnavailable):
+        with contextlib.suppress(DriverError):
             await self._outbox.forward(queue)
 
     # schedules
 
     async def ticks(self, queue: str) -> Ticks:
-        now, *pairs = await self._call("ticks", queue)
+        now, pairs = await self._call("ticks", queue)
         names = (name.decode() for name in pairs[::2])
         return Ticks(now / 1000, dict(zip(names, map(int, pairs[1::2]), strict=True)))
 

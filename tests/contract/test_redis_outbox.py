@@ -10,7 +10,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queued.drivers.base import ID_PATTERN
+from queued.drivers.base import ID_PATTERN, State
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.codec import pack_id
 from queued.drivers.redis.commands import Command, Commands
@@ -66,6 +66,23 @@ async def test_a_forwarder_that_dies_after_delivering_leaves_no_second_run(
         assert await janitor.forward(Q) == 1
         assert await janitor.forward(Q) == 0
     assert await size(driver, OTHER_Q) == 0
+
+
+async def test_a_verb_that_has_done_its_part_says_so_though_nothing_can_be_forwarded(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """Or who dispatches would take a batch for refused whose jobs run."""
+    admin.set(f"queued:{{{OTHER_Q}}}:received", "of somebody else")
+    assert await driver.enqueue_batch(HOME, batch_of((Q, "a"), (OTHER_Q, "b")))
+    assert await driver.cancel(Q, "a") is State.READY
+    with pytest.raises(DriverError, match="WRONGTYPE"):
+        await driver.forward(HOME)
+    admin.delete(f"queued:{{{OTHER_Q}}}:received")
+    assert await driver.forward(HOME) == 1
+    assert await driver.purge(OTHER_Q) == 1
+    found = await driver.batch("batch-1")
+    assert found
+    assert (found.pending, found.cancelled) == (0, 2)
 
 
 async def test_a_forwarder_that_dies_between_two_targets_is_finished_by_another(
@@ -176,7 +193,9 @@ def stored_ids(admin: redis.Redis) -> Callable[[Sequence[str]], list[bytes]]:
         admin.flushall()
         admin.script_load(scripts()["post"].text)
         command: Command = Commands("queued").verb(
-            "post", Q, *(pack(Q.encode(), one.encode(), b"", b"0", b"") for one in ids)
+            "post",
+            Q,
+            *(v for one in ids for v in (pack(Q.encode(), one.encode(), b"", b"0", b""), "", 0)),
         )
         admin.execute_command(*command)
         return sorted(admin.hkeys(f"queued:{{{Q}}}:jobs"))

@@ -23,6 +23,7 @@ from queued.drivers.base import (
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.codec import pack_id, unpack_id
 from queued.drivers.redis.scripts import scripts
+from tests.contract.chains import HOME, OTHER_Q, batch_of, chained
 from tests.contract.redis_steps import (
     SERVERS,
     driver_of_server,  # noqa: F401 - a fixture
@@ -66,6 +67,8 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
     async with opened(server.url + query) as driver:
         await everything(driver)
         await driver.exchange(Q, ME, want=1, nonce=1000, limit=RateLimit(every=60.0, burst=9))
+        assert await driver.tick(Q, "nightly", None, 1, None)
+        await driver.enqueue(Q, [chained((Q, "link"), (Q, "next")).job])
         keys = {key.decode() for key in admin.scan_iter()}
         await driver.pause(Q, "ada", "why")  # which takes away what would wake somebody
     prefix = query.partition("=")[2] or "queued"
@@ -77,7 +80,18 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
     assert kinds == {
         *("jobs", "meta", "ready", "solo", "scheduled", "held", "owners", "nonces", "fence"),
         *("failed", "records", "hooks", "counters", "wake", "keys", "unique", "paused", "bucket"),
+        *("ticks", "sequels"),
     }
+
+
+async def test_so_do_those_of_chains_and_batches_over_queues(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    assert await driver.enqueue_batch(HOME, batch_of((OTHER_Q, "b")))
+    kinds = {tuple(key.decode().split(":")[1:3]) for key in admin.scan_iter("queued:{*")}
+    at_home = {(f"{{{HOME}}}", kind) for kind in ("batch", "members", "outbox")}
+    there = ("jobs", "ready", "wake", "counters", "sequels", "received")
+    assert kinds == at_home | {(f"{{{OTHER_Q}}}", kind) for kind in there}
 
 
 async def everything(driver: RedisDriver) -> None:
@@ -88,6 +102,15 @@ async def everything(driver: RedisDriver) -> None:
     assert await driver.enqueue(Q, [NewJob("alone", b"", 0, Unique("report 7"))]) == [True]
     suspect, retried, _ = await reserve(driver, 3)
     await settle(driver, release(suspect, Charge.CRASH, b"crashed"), retry(retried))
+
+
+async def test_ticks_are_read_however_many_schedules_there_were(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """Of one that is gone from queue.yaml the last tick stays."""
+    assert await driver.tick(Q, "nightly", None, 1, None)
+    admin.hset(f"queued:{{{Q}}}:ticks", mapping={f"old-{n}": n for n in range(5000)})
+    assert len((await driver.ticks(Q)).last) == 5001
 
 
 async def test_nothing_is_left_of_jobs_that_are_done(

@@ -2,8 +2,8 @@
 -- ticks: the server's clock, and the last tick of each schedule of the queue
 -- KEYS ticks
 -- ARGV –
--- returns ms since the epoch, then a name and a tick for each
+-- returns ms since the epoch; a name and a tick for each
 local ticks = KEYS[1]
 -- include _clock
 
-return { now, unpack(redis.call('HGETALL', ticks)) }
+return { now, redis.call('HGETALL', ticks) }
