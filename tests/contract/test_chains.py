@@ -58,7 +58,7 @@ async def test_links_go_to_the_tail_and_one_exchange_acks_and_reserves_the_next(
     await post(driver, chained((Q, UUIDS[0]), (Q, UUIDS[1])))
     await push(driver, "other")
     [held] = await reserve(driver, 1)
-    answer = await driver.exchange(Q, ME, [ack(held)], want=10, nonce=10_000)
+    answer = await driver.exchange(Q, ME, [ack(held)], want=10, nonce=10**6)
     assert ids(answer.jobs) == ["other", UUIDS[1]]
 
 

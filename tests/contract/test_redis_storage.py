@@ -66,7 +66,7 @@ async def test_all_keys_of_a_queue_share_its_hash_tag(
 ) -> None:
     async with opened(server.url + query) as driver:
         await everything(driver)
-        await driver.exchange(Q, ME, want=1, nonce=1000, limit=RateLimit(every=60.0, burst=9))
+        await driver.exchange(Q, ME, want=1, nonce=10**6, limit=RateLimit(every=60.0, burst=9))
         assert await driver.tick(Q, "nightly", None, 1, None)
         await driver.enqueue(Q, [chained((Q, "link"), (Q, "next")).job])
         keys = {key.decode() for key in admin.scan_iter()}
