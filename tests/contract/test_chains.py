@@ -74,11 +74,13 @@ async def test_ids_of_every_kind_follow(driver: Driver, name: str) -> None:
 
 
 async def test_a_link_may_wait_for_its_time(driver: Driver) -> None:
-    later = Sequel(then=job("b", delay=0.05).packed()).packed()
-    await post(driver, Parcel(Q, NewJob("a", b"", sequel=later)))
-    assert await drain(driver) == ["a"]
-    assert (await info(driver, "b")).state is State.SCHEDULED
-    assert ids(await reserve_when_ready(driver)) == ["b"]
+    for first, then, delay in (("a", "in-an-hour", 3600.0), ("b", "soon", 0.05)):
+        sequel = Sequel(then=job(then, delay=delay).packed()).packed()
+        await post(driver, Parcel(Q, NewJob(first, b"", sequel=sequel)))
+    held = await reserve(driver, 2)
+    await settle(driver, *map(ack, held))
+    assert (await info(driver, "in-an-hour")).state is State.SCHEDULED
+    assert ids(await reserve_when_ready(driver)) == ["soon"]
 
 
 async def test_a_link_of_another_queue_is_forwarded(driver: Driver) -> None:
