@@ -29,14 +29,14 @@ async def fresh():
 
 
 class Quick(Job):
-    name = "test.h_quick"
+    name = "test.held_quick"
 
     async def handle(self) -> None:
         seen.append(self.job_id)
 
 
 class Waits(Job):
-    name = "test.h_waits"
+    name = "test.held_waits"
 
     async def handle(self) -> None:
         seen.append(self.job_id)
