@@ -44,11 +44,7 @@ local function put(id, payload, delay, sequel)
     redis.call('RPUSH', ready, raw)
     ring()
   else
-    local before = earliest()
-    redis.call('ZADD', scheduled, due, raw)
-    if earliest() ~= before then
-      ring()
-    end
+    schedule(due, raw)
   end
   return true
 end

@@ -2,3 +2,12 @@
 local function earliest()
   return tonumber(redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2])
 end
+
+-- Schedule jobs: for each ms when it is due, and its id. Wakes a worker when that is earlier than before.
+local function schedule(...)
+  local before = earliest()
+  redis.call('ZADD', scheduled, ...)
+  if earliest() ~= before then
+    ring()
+  end
+end

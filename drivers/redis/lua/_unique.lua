@@ -11,13 +11,14 @@ local function holder(name)
   end
 end
 
--- For ms, or until the job is done when that is 0.
+-- For ms, or until the job is done when that is 0. Return what `keys` is to have of it.
 local function hold(name, id, ms)
   if ms == '0' then
     redis.call('SET', unique .. name, 'd' .. id)
-  else
-    redis.call('SET', unique .. name, 't' .. id, 'PX', ms)
+    return 'd' .. name
   end
+  redis.call('SET', unique .. name, 't' .. id, 'PX', ms)
+  return 't' .. name
 end
 
 -- End what jobs hold until they are done. Mostly no job of a queue holds anything.

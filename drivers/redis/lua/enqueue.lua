@@ -26,10 +26,8 @@ for i, existing in ipairs(redis.call('HMGET', jobs, unpack(ARGV, 2, n + 1))) do
     duplicates = duplicates + 1
   else
     if name ~= '' then
-      local ms = ARGV[1 + 4 * n + i]
-      hold(name, id, ms)
       held[name] = id
-      named[#named + 1], named[#named + 2] = id, (ms == '0' and 'd' or 't') .. name
+      named[#named + 1], named[#named + 2] = id, hold(name, id, ARGV[1 + 4 * n + i])
     end
     local times = twice
     if delay == '0' then
@@ -59,10 +57,6 @@ if #at_once > 0 then
   ring()
 end
 if #delayed > 0 then
-  local before = earliest()
-  redis.call('ZADD', scheduled, unpack(delayed))
-  if earliest() ~= before then
-    ring()
-  end
+  schedule(unpack(delayed))
 end
 return refused

@@ -20,8 +20,7 @@ for i = 1, #ARGV, 3 do
   elseif not send(parcel) then
     refused[#refused + 1] = (i + 2) / 3
   elseif name ~= '' then
-    hold(name, id, ms)
-    redis.call('HSET', keys, id, (ms == '0' and 'd' or 't') .. name)
+    redis.call('HSET', keys, id, hold(name, id, ms))
   end
 end
 return refused
