@@ -76,13 +76,6 @@ def _policy() -> Iterator[None]:
     adopt(None)
 
 
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    one = Shop()
-    yield one
-    one.close()
-
-
 def pay(**values: Any) -> Pay:
     return Pay(card=CARD, **values)
 

@@ -50,13 +50,6 @@ def _policy() -> Iterator[None]:
     adopt(None)
 
 
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    one = Shop()
-    yield one
-    one.close()
-
-
 def refused(stored: bytes, queue: str = QUEUE, job_id: str = "id-1") -> str:
     with pytest.raises(BadSignature) as caught:
         verify(stored, queue, job_id)

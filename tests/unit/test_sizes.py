@@ -97,13 +97,6 @@ def test_a_producer_finds_its_limits_by_itself(
 # what a worker notices
 
 
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    one = Shop()
-    yield one
-    one.close()
-
-
 def lines(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     said = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     return [one for one in said if one["event"] == "payload.large"]
