@@ -1,7 +1,9 @@
 """The ``queued`` command.
 
-The modules of the commands are imported when they are called, and import what they need when they
-run, so that ``queued --help`` answers at once.
+A command is a module, or the ``command`` of a folder where it takes several; the table says which.
+They are imported when they are called, and import what they need when they run, so that
+``queued --help`` answers at once. Beside them stands what they share: ``options``, ``output``,
+``backend`` (one connection for one command), ``failures`` and ``exits`` (how a command ends).
 """
 
 from __future__ import annotations
@@ -25,25 +27,28 @@ class Commands(click.Group):
     table: ClassVar[dict[str, tuple[str, str]]] = {
         "start": ("daemon", "Start the daemon in the foreground."),
         "work": ("work", "Run one worker in the foreground, without a daemon."),
-        "check": ("check", "Check queue.yaml and the jobs; show every problem."),
-        "status": ("daemon", "Show whether all is well, the pools, the queues and what runs."),
-        "top": ("top", "Watch the queues, the pools and what runs."),
-        "why": ("why", "Say in words why a job or a queue waits."),
+        "check": ("check.command", "Check queue.yaml and the jobs; show every problem."),
+        "status": (
+            "watch.status",
+            "Show whether all is well, the pools, the queues and what runs.",
+        ),
+        "top": ("watch.top", "Watch the queues, the pools and what runs."),
+        "why": ("why.command", "Say in words why a job or a queue waits."),
         "reload": ("daemon", "Apply queue.yaml to the running daemon."),
         "restart": ("daemon", "Take new code into service, pool by pool."),
         "scale": ("daemon", "Set how many workers a pool has."),
         "stop": ("daemon", "Stop the daemon; running jobs may finish."),
         "webhook": ("webhook", "Post a test message to the webhook of queue.yaml."),
         "dispatch": ("dispatch", "Enqueue a job."),
-        "job": ("jobs", "Show all that is known of a job."),
-        "cancel": ("jobs", "Remove a job that waits."),
+        "job": ("jobs.command", "Show all that is known of a job."),
+        "cancel": ("jobs.command", "Remove a job that waits."),
         "pause": ("pauses", "Have no more jobs of queues started, on any host."),
         "resume": ("pauses", "End the pause of queues."),
-        "purge": ("jobs", "Remove every job that waits in a queue."),
-        "batch": ("sequels", "Show how far a batch is."),
+        "purge": ("jobs.command", "Remove every job that waits in a queue."),
+        "batch": ("jobs.batch", "Show how far a batch is."),
         "schedule": ("schedule", "List the schedules of queue.yaml; run one now."),
-        "failed": ("failed", "List, show, retry and forget failed jobs."),
-        "migrate": ("migrate", "Move the jobs of another queue system over."),
+        "failed": ("failed.command", "List, show, retry and forget failed jobs."),
+        "migrate": ("migrate.command", "Move the jobs of another queue system over."),
         "key": ("keys", "Make a key that encrypts or signs jobs."),
         "schema": ("schema", "Print the JSON Schema of queue.yaml."),
         "grafana": ("grafana", "Print the Grafana dashboard, or the alert rules."),

@@ -95,7 +95,7 @@ async def _check_names(
 
     :raises Refused: neither the back-end nor queue.yaml has that queue.
     """
-    from queued.cli.evidence import would_serve  # noqa: PLC0415 - commands import when they run
+    from queued.cli.why.evidence import would_serve  # noqa: PLC0415 - commands import when they run
     from queued.jobs.text import nearest  # noqa: PLC0415
 
     known = {*await driver.queues(), *would_serve(config, connection)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.cli import checklist, systemd
+from queued.cli.check import checklist, systemd
 from queued.jobs.checks.dispatching import DISPATCH_IN_LOOP
 from queued.jobs.checks.rules import RULES
 from tests.practices.blocks import GUIDE, parts

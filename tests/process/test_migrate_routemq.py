@@ -333,7 +333,8 @@ def test_cut_off_after_each_step(
     app: Application, filled: Any, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step is carried out, and the command gets no further."""
-    from queued.cli import routemq_redis, routemq_sql
+    from queued.cli.migrate import redis as routemq_redis
+    from queued.cli.migrate import sql as routemq_sql
     from queued.drivers.sql.driver import SqlDriver
 
     class Cut(Exception):

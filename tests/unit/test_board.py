@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from queued.cli import columns
-from queued.cli.board import KEYS, View, board
-from queued.cli.reading import Reading
+from queued.cli.watch import columns
+from queued.cli.watch.board import KEYS, View, board
+from queued.cli.watch.reading import Reading
 
 JOB_ID = "019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"
 VIEW = View(2.0)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queued.cli import columns
 from queued.cli.output import coloured, console, print_fields, print_table, styled
-from queued.cli.reading import Reading, Run
+from queued.cli.watch import columns
+from queued.cli.watch.reading import Reading, Run
 from queued.units import format_duration, format_size
 from queued.web.overview import WELL, PoolView
 

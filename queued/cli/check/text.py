@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queued.cli.annotations import line_of, place_of
+from queued.cli.check.annotations import line_of, place_of
 from queued.cli.output import coloured, console, plural, print_table
 from queued.jobs.checks.rule import Finding, Level
 from queued.jobs.text import one_line
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.tree import Tree
 
-    from queued.cli.checklist import Checklist
+    from queued.cli.check.checklist import Checklist
     from queued.jobs.checks.review import Row
 
 _MARKS = {

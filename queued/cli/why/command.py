@@ -19,8 +19,8 @@ from queued.jobs.payload import job_name
 from queued.units import format_duration
 
 if TYPE_CHECKING:
-    from queued.cli.evidence import Evidence
-    from queued.cli.holds import Reason
+    from queued.cli.why.evidence import Evidence
+    from queued.cli.why.holds import Reason
 
 
 @click.command(
@@ -37,7 +37,7 @@ def why(
     The daemon and the back-end are asked; where one of them does not answer, that is a reason too,
     and what could not be asked is said. With --queue it is about a job of that queue.
     """
-    from queued.cli import evidence, reasons  # noqa: PLC0415 - commands import when they run
+    from queued.cli.why import evidence, reasons  # noqa: PLC0415 - commands import when they run
 
     seen = evidence.gather(target, queue, config, connection)
     found = reasons.of_job(seen) if seen.is_job else reasons.of_queue(seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from queued.cli.failed_select import Selection, selected
+from queued.cli.failed.select import Selection, selected
 from queued.jobs.fingerprint import Fingerprint, fingerprint
 from queued.jobs.payload import job_name
 

@@ -15,7 +15,7 @@ from queued.cli import backend
 from queued.cli.daemon import request
 from queued.cli.failures import NotRunning, Refused
 from queued.cli.options import find_url, load_config
-from queued.cli.reading import Reading
+from queued.cli.watch.reading import Reading
 from queued.daemon.spec import OwnerName
 from queued.drivers.base import Driver, JobInfo, QueueStats, State
 from queued.drivers.states import SUSPECT_FROM

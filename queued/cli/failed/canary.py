@@ -10,10 +10,11 @@ from typing import Any
 
 import click
 
-from queued.cli import backend, describe
-from queued.cli.failed_groups import Group, grouped
-from queued.cli.failed_select import Selection, in_batches, selected
+from queued.cli import backend
+from queued.cli.failed.groups import Group, grouped
+from queued.cli.failed.select import Selection, in_batches, selected
 from queued.cli.failures import Refused
+from queued.cli.jobs import describe
 from queued.cli.options import confirmed
 from queued.cli.output import plural, print_json
 from queued.drivers.base import Driver

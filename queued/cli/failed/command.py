@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queued.cli.failed_files import export, import_
-from queued.cli.failed_prune import prune
-from queued.cli.failed_select import Selection, selection_options
-from queued.cli.failed_settle import flush, forget, retry
+from queued.cli.failed.files import export, import_
+from queued.cli.failed.prune import prune
+from queued.cli.failed.select import Selection, selection_options
+from queued.cli.failed.settle import flush, forget, retry
 from queued.cli.failures import Refused
 from queued.cli.options import JobId, backend_options, example, find_url, queue_option
 from queued.cli.output import ago, plural, print_json, print_table
 
 if TYPE_CHECKING:
-    from queued.cli.failed_groups import Group
+    from queued.cli.failed.groups import Group
     from queued.drivers.base import Driver, FailedJob
 
 LONGEST_LIST = 1_000
@@ -68,8 +68,9 @@ def list_(
 
 
 def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> None:
-    from queued.cli import backend, describe  # noqa: PLC0415 - commands import when they run
-    from queued.cli.failed_select import selected  # noqa: PLC0415
+    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
+    from queued.cli.failed.select import selected  # noqa: PLC0415
+    from queued.cli.jobs import describe  # noqa: PLC0415 - commands import when they run
     from queued.jobs.payload import job_name  # noqa: PLC0415
 
     async def newest(driver: Driver) -> tuple[list[FailedJob], str]:
@@ -105,7 +106,7 @@ def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> 
 
 def _list_groups(url: str, selection: Selection, limit: int, *, as_json: bool) -> None:
     from queued.cli import backend  # noqa: PLC0415 - commands import when they run
-    from queued.cli.failed_groups import grouped  # noqa: PLC0415
+    from queued.cli.failed.groups import grouped  # noqa: PLC0415
 
     groups = backend.ask(url, lambda driver: grouped(driver, selection))
     groups.sort(key=lambda one: (-one.count, -one.last))
@@ -148,7 +149,8 @@ def show(
     job_id: str, queue: str | None, config: Path, connection: str | None, *, as_json: bool
 ) -> None:
     """Show why the job ID failed: error, traceback, every run."""
-    from queued.cli import backend, describe  # noqa: PLC0415 - commands import when they run
+    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
+    from queued.cli.jobs import describe  # noqa: PLC0415 - commands import when they run
 
     url = find_url(config, connection)
     info = backend.ask(url, lambda driver: backend.find(driver, job_id, queue))

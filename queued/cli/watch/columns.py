@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from queued.cli.reading import Reading
+from queued.cli.watch.reading import Reading
 from queued.units import format_latency, format_rate, format_share, format_size
 from queued.web.overview import AS_PLANNED, PoolView, QueueView
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from queued.cli.failed_select import Selection, ids_of, in_batches, selection_options
+from queued.cli.failed.select import Selection, ids_of, in_batches, selection_options
 from queued.cli.failures import Refused, say
 from queued.cli.options import (
     Duration,
@@ -71,7 +71,7 @@ def retry(
         return
     if job_ids:
         raise click.UsageError("--canary chooses one of each kind itself: say --all, or a filter")
-    from queued.cli.failed_canary import retry_by_canary  # noqa: PLC0415 - as it is called for
+    from queued.cli.failed.canary import retry_by_canary  # noqa: PLC0415 - as it is called for
 
     retry_by_canary(url, selection, wait, yes=yes, as_json=as_json)
 

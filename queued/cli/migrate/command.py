@@ -16,7 +16,7 @@ from queued.cli.output import plural, print_json, print_table
 from queued.errors import ConfigError
 
 if TYPE_CHECKING:
-    from queued.cli.routemq_move import Report, Source
+    from queued.cli.migrate.move import Report, Source
     from queued.drivers.base import Driver
 
 MOST_SAID = 30
@@ -63,7 +63,7 @@ def routemq(
     cut off can be repeated. Stop the workers of both systems before: a job that runs meanwhile may
     run twice. Jobs whose class is not among `imports` are listed and left where they are.
     """
-    from queued.cli.routemq_entry import Converter  # noqa: PLC0415 - commands import when they run
+    from queued.cli.migrate.entry import Converter  # noqa: PLC0415 - commands import when they run
     from queued.jobs import imports, payload  # noqa: PLC0415
 
     loaded = load_config(config, to)
@@ -108,14 +108,14 @@ def _source(url: str) -> Source:
 
     scheme = url.partition("://")[0].lower()
     if scheme in {"redis", "rediss", "unix"}:
-        from queued.cli.routemq_redis import RedisSource  # noqa: PLC0415 - whichever it is
+        from queued.cli.migrate.redis import RedisSource  # noqa: PLC0415 - whichever it is
 
         return RedisSource(url)
     if scheme.partition("+")[0] not in {"mysql", "mariadb", "sqlite", "postgresql"}:
         raise ConfigError(
             ["--from: expected redis://... or a database such as mysql://user:password@host/name"]
         )
-    from queued.cli.routemq_sql import SqlSource  # noqa: PLC0415
+    from queued.cli.migrate.sql import SqlSource  # noqa: PLC0415
 
     if scheme.startswith("sqlite"):
         url = normalise(url, Path.cwd())
@@ -145,7 +145,7 @@ async def _check_queued(driver: Driver) -> None:
 
 async def _move(source: Source, url: str, converter: Any, *, dry_run: bool, live: bool) -> Report:
     from queued.cli.backend import opened  # noqa: PLC0415 - commands import when they run
-    from queued.cli.routemq_move import Move  # noqa: PLC0415
+    from queued.cli.migrate.move import Move  # noqa: PLC0415
     from queued.drivers import driver_for  # noqa: PLC0415
 
     if dry_run:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Self
 
-from queued.cli import columns
-from queued.cli.columns import Column, Row
 from queued.cli.output import aligned, coloured, plural, widths_of
-from queued.cli.reading import Reading, Run
-from queued.cli.status import STYLES, nearly_over, time_of
+from queued.cli.watch import columns
+from queued.cli.watch.columns import Column, Row
+from queued.cli.watch.reading import Reading, Run
+from queued.cli.watch.screen import STYLES, nearly_over, time_of
 from queued.units import format_duration, format_rate
 
 if TYPE_CHECKING:

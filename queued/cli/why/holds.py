@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from queued.cli.evidence import Evidence
 from queued.cli.output import ago, moment, plural
+from queued.cli.why.evidence import Evidence
 from queued.drivers.base import LOOK_AHEAD, State
 from queued.jobs.text import nearest
 from queued.units import format_duration

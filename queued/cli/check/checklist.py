@@ -65,11 +65,11 @@ def collect(config: Path, connection: str | None, *, practices: bool = True) -> 
 
 
 def _add_jobs(found: Checklist, loaded: LoadedConfig, *, practices: bool) -> None:
-    from queued.cli.schedule_checks import (  # noqa: PLC0415 - as below
+    from queued.cli.check.schedules import (  # noqa: PLC0415 - as below
         schedule_problems,
         schedule_warnings,
     )
-    from queued.cli.systemd import stop_timeouts  # noqa: PLC0415 - only if the file is right
+    from queued.cli.check.systemd import stop_timeouts  # noqa: PLC0415 - only if the file is right
     from queued.jobs import imports, registry  # noqa: PLC0415 - as above
     from queued.jobs.checks.review import review  # noqa: PLC0415 - as above
 

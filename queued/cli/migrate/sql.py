@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from queued.cli.routemq_entry import Entry, Where, seconds_of
+from queued.cli.migrate.entry import Entry, Where, seconds_of
 from queued.environment import redact
 from queued.errors import ConfigError, DriverUnavailable
 

@@ -54,7 +54,7 @@ class Selection:
         return self.job in {name, name.rpartition(".")[2]}
 
     def _has_error(self, one: FailedJob) -> bool:
-        from queued.cli.describe import error_of  # noqa: PLC0415 - as above
+        from queued.cli.jobs.describe import error_of  # noqa: PLC0415 - as above
         from queued.jobs.fingerprint import fingerprint  # noqa: PLC0415
 
         if self.fingerprint is None and self.error is None:

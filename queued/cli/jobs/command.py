@@ -31,7 +31,8 @@ def job(
 
     Fields of the payload whose names look secret are hidden.
     """
-    from queued.cli import backend, describe  # noqa: PLC0415 - commands import when they run
+    from queued.cli import backend  # noqa: PLC0415 - commands import when they run
+    from queued.cli.jobs import describe  # noqa: PLC0415 - commands import when they run
 
     url = find_url(config, connection)
     info = backend.ask(url, lambda driver: backend.find(driver, job_id, queue))

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from queued.cli import columns
 from queued.cli.daemon import request
 from queued.cli.failures import NotRunning
 from queued.cli.options import Duration, config_option, example, json_option
+from queued.cli.watch import columns
 from queued.errors import ControlError
 
 if TYPE_CHECKING:
-    from queued.cli.reading import Reading
+    from queued.cli.watch.reading import Reading
 
 SHORTEST, LONGEST = 0.1, 86_400.0
 """Seconds between two looks."""
@@ -73,7 +73,7 @@ def top(interval: float, sort: str, config: Path, *, once: bool, as_json: bool) 
     if as_json:
         _print_lines(config, answer, interval, once=once)
     elif once or not sys.stdout.isatty() or os.environ.get("TERM") in {"dumb", "unknown"}:
-        from queued.cli.status import print_status  # noqa: PLC0415 - commands import when they run
+        from queued.cli.watch.screen import print_status  # noqa: PLC0415 - commands import when they run
 
         print_status(answer, sort=SORTS[sort])
     else:
@@ -82,7 +82,7 @@ def top(interval: float, sort: str, config: Path, *, once: bool, as_json: bool) 
 
 def _print_lines(config: Path, answer: dict[str, Any], interval: float, *, once: bool) -> None:
     from queued.cli.output import json_line  # noqa: PLC0415 - commands import when they run
-    from queued.cli.reading import Reading  # noqa: PLC0415
+    from queued.cli.watch.reading import Reading  # noqa: PLC0415
 
     line: dict[str, Any] = {"at": time.time(), "running": True, **Reading(answer).as_json()}
     while True:
@@ -98,7 +98,7 @@ def _print_lines(config: Path, answer: dict[str, Any], interval: float, *, once:
 
 def _ask(config: Path) -> tuple[Reading | None, str]:
     """Return the daemon's answer, or None and why there is none."""
-    from queued.cli.reading import Reading  # noqa: PLC0415 - commands import when they run
+    from queued.cli.watch.reading import Reading  # noqa: PLC0415 - commands import when they run
 
     try:
         return Reading(request(config, "status", timeout=PATIENCE)), ""
@@ -110,10 +110,10 @@ def _ask(config: Path) -> tuple[Reading | None, str]:
 
 def _watch(config: Path, answer: dict[str, Any], interval: float, sort: columns.Column) -> None:
     """Draw at each look and after each key, until somebody quits."""
-    from queued.cli.board import View, board  # noqa: PLC0415 - commands import when they run
     from queued.cli.output import console  # noqa: PLC0415
-    from queued.cli.reading import Reading  # noqa: PLC0415
-    from queued.cli.terminal import taken  # noqa: PLC0415
+    from queued.cli.watch.board import View, board  # noqa: PLC0415 - commands import when they run
+    from queued.cli.watch.reading import Reading  # noqa: PLC0415
+    from queued.cli.watch.terminal import taken  # noqa: PLC0415
 
     reading, away, view = Reading(answer), "", View(interval, sort)
     due = time.monotonic() + interval

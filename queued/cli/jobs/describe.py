@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from queued.cli.jobs.batch import sequel_fields, sequel_json
 from queued.cli.output import console, moment, print_fields, print_table
-from queued.cli.sequels import sequel_fields, sequel_json
 from queued.drivers.base import Counts, FailedJob, JobInfo
 from queued.jobs.payload import body_text, job_name
 from queued.jobs.text import one_line, safe_lines

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
 
-from queued.cli.routemq_entry import Converter, Entry, Left, Where
+from queued.cli.migrate.entry import Converter, Entry, Left, Where
 from queued.drivers.base import Driver, FailedJob, NewJob
 from queued.jobs.client import batches
 

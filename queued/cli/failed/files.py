@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from queued.cli.failed_select import Selection, selected, selection_options
+from queued.cli.failed.select import Selection, selected, selection_options
 from queued.cli.failures import Refused, say
 from queued.cli.options import backend_options, example, find_url
 from queued.cli.output import plural, print_json
@@ -38,7 +38,7 @@ def export(
     file is for its owner only.
     """
     from queued.cli import backend  # noqa: PLC0415 - commands import when they run
-    from queued.cli.failed_line import line_of  # noqa: PLC0415
+    from queued.cli.failed.line import line_of  # noqa: PLC0415
 
     async def write(driver: Driver) -> int:
         count = 0
@@ -96,7 +96,7 @@ def import_(file: Path, config: Path, connection: str | None, *, as_json: bool) 
 
 def _batches(lines: IO[bytes], wrong: list[str]) -> Iterator[tuple[str, list[FailedJob]]]:
     """Yield jobs of one queue, as many as one step may carry; note the lines that are none."""
-    from queued.cli.failed_line import failure_of  # noqa: PLC0415 - commands import when they run
+    from queued.cli.failed.line import failure_of  # noqa: PLC0415 - commands import when they run
 
     waiting: dict[str, list[FailedJob]] = {}
     size = 0

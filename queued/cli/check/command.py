@@ -11,7 +11,7 @@ from queued.cli.exits import Exit
 from queued.cli.options import backend_options, example
 
 if TYPE_CHECKING:
-    from queued.cli.checklist import Checklist
+    from queued.cli.check.checklist import Checklist
     from queued.jobs.checks.rule import Finding
 
 
@@ -52,7 +52,7 @@ def check(
     --strict also if there is a warning. A comment "# queued: ignore[rule]" in the line, or in that
     of the class, ignores a rule.
     """
-    from queued.cli.checklist import collect  # noqa: PLC0415 - only where it is used
+    from queued.cli.check.checklist import collect  # noqa: PLC0415 - only where it is used
     from queued.jobs.checks.rule import Level  # noqa: PLC0415 - as above
 
     found = collect(config, connection, practices=practices)
@@ -64,18 +64,18 @@ def check(
 
             print_json(_report(found, ok=is_ok))
         case "github":
-            from queued.cli.annotations import annotate  # noqa: PLC0415 - as above
+            from queued.cli.check.annotations import annotate  # noqa: PLC0415 - as above
 
             annotate([*errors, *warnings])
         case _:
-            from queued.cli.check_text import show  # noqa: PLC0415 - as above
+            from queued.cli.check.text import show  # noqa: PLC0415 - as above
 
             show(config, found, ok=is_ok)
     return Exit.OK if is_ok else Exit.PROBLEM
 
 
 def _report(found: Checklist, *, ok: bool) -> dict[str, Any]:
-    from queued.cli.annotations import line_of  # noqa: PLC0415 - only where it is used
+    from queued.cli.check.annotations import line_of  # noqa: PLC0415 - only where it is used
     from queued.jobs.checks.rule import Level  # noqa: PLC0415 - as above
 
     errors, warnings = found.at(Level.ERROR), found.at(Level.WARNING)

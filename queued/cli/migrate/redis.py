@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError
 
-from queued.cli.routemq_entry import Entry, Where, seconds_of
+from queued.cli.migrate.entry import Entry, Where, seconds_of
 from queued.environment import redact
 from queued.errors import ConfigError, DriverUnavailable
 

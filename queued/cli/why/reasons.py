@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from queued.cli.describe import error_of, history_of
-from queued.cli.evidence import Evidence, worker_of
-from queued.cli.holds import Reason, are, backend_down, holds, other_backend
+from queued.cli.jobs.describe import error_of, history_of
 from queued.cli.output import ago, moment, plural
+from queued.cli.why.evidence import Evidence, worker_of
+from queued.cli.why.holds import Reason, are, backend_down, holds, other_backend
 from queued.drivers.base import State
 from queued.jobs.text import nearest
 from queued.units import format_duration
