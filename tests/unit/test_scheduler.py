@@ -16,9 +16,8 @@ from queued.daemon.monitor import scheduler as scheduler_module
 from queued.daemon.monitor.scheduler import LONGEST_REST, Scheduler, tick_id
 from queued.daemon.reach import Reach
 from queued.daemon.spec import ScheduleSpec
-from queued.drivers import memory
 from queued.drivers.base import ID_PATTERN, Ack
-from queued.drivers.memory import MemoryDriver
+from queued.drivers.memory import MemoryDriver, store
 
 NIGHTLY = ScheduleSpec(job="app.Nightly", queue="q", cron="0 3 * * *", args={"days": 30})
 START = int(datetime(2026, 11, 27, 2, 30, tzinfo=UTC).timestamp())
@@ -60,7 +59,7 @@ class Hosts:
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> Hosts:
     clock = Clock()
-    monkeypatch.setattr(memory, "time", clock)
+    monkeypatch.setattr(store, "time", clock)
     monkeypatch.setattr(scheduler_module, "time", clock)
     return Hosts(clock)
 

@@ -1,15 +1,8 @@
-"""The reference driver: everything in one process, for tests and to be read.
-
-``memory://name`` is one store for all drivers of that URL in the process; ``memory://`` alone is
-private to its driver. Nothing outlives the process. Each verb is one plain critical section: the
-shortest statement of what the other drivers do in Lua and SQL.
-"""
+"""The verbs of the memory driver: each is one critical section over what the store keeps."""
 
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections.abc import Mapping, Sequence
 
 from queued.drivers.base import (
@@ -29,39 +22,11 @@ from queued.drivers.base import (
     State,
     Ticks,
 )
-from queued.drivers.memory_batches import Batches
-from queued.drivers.memory_store import Owner, StoredQueue
-from queued.drivers.sequel import Batch, NewBatch, Parcel
+from queued.drivers.memory.queue import StoredQueue
+from queued.drivers.memory.records import Owner
+from queued.drivers.memory.store import Store
+from queued.drivers.sequel import Batch, NewBatch
 from queued.errors import OwnerLost
-
-
-class Store:
-    """All queues behind one URL, and the lock under which each verb runs.
-
-    One loop needs no lock; but ``queue.sync`` pushes from a thread of its own.
-    """
-
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.queues: dict[str, StoredQueue] = {}
-        self.batches = Batches(self.send)
-
-    def queue(self, name: str) -> StoredQueue:
-        """Return a queue. One that never had a job is made here, and not listed as one."""
-        return self.queues.setdefault(name, StoredQueue(name, self.batches))
-
-    def send(self, parcel: Parcel) -> None:
-        """Enqueue what follows a job."""
-        target = self.queue(parcel.queue)
-        if target.enqueue(parcel.job, self.now()):
-            target.ring()
-        elif target.jobs[parcel.job.id].sequel != parcel.job.sequel:
-            self.batches.refused(parcel.job.sequel, self.now())
-
-    def now(self) -> float:
-        """Return the time of this back-end: seconds since the epoch, by the system's clock."""
-        return time.time()
-
 
 _shared: dict[str, Store] = {}
 
@@ -208,7 +173,7 @@ class MemoryDriver:
                 source.ring()
             return promoted
 
-    async def forward(self, queue: str) -> int:  # noqa: ARG002 - see memory_batches
+    async def forward(self, queue: str) -> int:  # noqa: ARG002 - see Batches
         return 0
 
     # schedules
