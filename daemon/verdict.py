@@ -20,7 +20,7 @@ class Verdict(StrEnum):
     FINISHED = "finished"
     """Its code had ended well; only the settlement was not stored: acknowledge."""
     CRASHED = "crashed"
-    """It ran alone when its process died: charged as a crash."""
+    """It ran alone, or had just failed, when its process died: charged as a crash."""
     SUSPECT = "suspect"
     """It ran beside others when the process died: suspicion rises, nothing is charged."""
     TIMED_OUT = "timed_out"
@@ -73,7 +73,9 @@ def judge(
     :param now: monotonic seconds, as the slots' times are.
     """
     slots = sorted(slots, key=lambda slot: slot.fence)  # the latest run of an id is the one judged
-    alone = sum(slot.state is SlotState.RUNNING for slot in slots) == 1
+    # One that has failed and is not settled may have left what the process died of. Were it never
+    # charged for that, it would take worker after worker along.
+    alone = sum(slot.state is not SlotState.FINISHED_OK for slot in slots) == 1
     return {
         slot.job_id: Sentence(
             verdict=_verdict(slot, cause, overran, alone=alone),
@@ -95,8 +97,11 @@ def _sound(seconds: float) -> float:
 def _verdict(slot: Slot, cause: Cause, overran: AbstractSet[str], *, alone: bool) -> Verdict:
     if slot.state is SlotState.FINISHED_OK:
         return Verdict.FINISHED
-    if slot.state is SlotState.FINISHED_ERROR or cause is Cause.RELEASED:
-        return Verdict.BYSTANDER
-    if cause is Cause.KILLED_FOR_DEADLINE:
-        return Verdict.TIMED_OUT if slot.job_id in overran else Verdict.BYSTANDER
-    return Verdict.CRASHED if alone else Verdict.SUSPECT
+    if cause is Cause.CRASH:
+        return Verdict.CRASHED if alone else Verdict.SUSPECT
+    is_culprit = slot.state is SlotState.RUNNING and slot.job_id in overran
+    return (
+        Verdict.TIMED_OUT
+        if is_culprit and cause is Cause.KILLED_FOR_DEADLINE
+        else Verdict.BYSTANDER
+    )

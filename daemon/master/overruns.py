@@ -25,15 +25,17 @@ log = structlog.get_logger()
 CANCEL_GRACE = 1.0
 """Seconds after a deadline in which the worker's own cancellation takes effect."""
 SILENCE = 60.0
-"""Seconds without a heartbeat after which an idle worker hangs. A busy one is left alone: a job may
-block its loop for as long as its timeout allows."""
+"""Seconds without a heartbeat after which a worker hangs. One that runs a job is left alone: a job
+may block its loop for as long as its timeout allows. What blocks it when all jobs have ended, such
+as a callback that one left behind, has no deadline but this."""
 
 
 def check(child: Child, now: float) -> None:
     """Look at one worker's scoreboard; called a few times a second."""
     if child.board is None or child.pid is None or not child.living:
         return
-    late = {_run(slot): slot for slot in child.board.read() if _is_late(slot, now)}
+    slots = child.board.read()
+    late = {_run(slot): slot for slot in slots if _is_late(slot, now)}
     before, child.late = child.late, {}
     for run, slot in late.items():
         since = before.get(run)
@@ -45,7 +47,7 @@ def check(child: Child, now: float) -> None:
         _kill_in_time(child, late, now)
     elif any(since is not None for since in before.values()):
         log.info("worker.recovered", worker=child.name, pid=child.pid)
-    elif child.state is ChildState.RUNNING:
+    elif child.state is ChildState.RUNNING and not any(map(_is_running, slots)):
         _check_heartbeat(child, now)
 
 
@@ -83,15 +85,17 @@ def _culprits(child: Child, overran: list[Slot], late: Iterable[Slot]) -> frozen
 def _check_heartbeat(child: Child, now: float) -> None:
     assert child.board
     last = max(child.board.heartbeat, child.since)
-    if now - last > SILENCE and child.board.busy == 0:
+    if now - last > SILENCE:
         log.warning("worker.hangs", worker=child.name, pid=child.pid, silent=round(now - last, 1))
         child.end(abort(), now)
 
 
+def _is_running(slot: Slot) -> bool:
+    return slot.state is SlotState.RUNNING
+
+
 def _is_late(slot: Slot, now: float) -> bool:
-    return (
-        slot.state is SlotState.RUNNING and slot.deadline > 0 and now > slot.deadline + CANCEL_GRACE
-    )
+    return _is_running(slot) and slot.deadline > 0 and now > slot.deadline + CANCEL_GRACE
 
 
 def _run(slot: Slot) -> tuple[int, int]:

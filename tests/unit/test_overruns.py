@@ -151,6 +151,18 @@ def test_a_busy_worker_without_a_heartbeat_is_left_alone(child):
     assert child.state is ChildState.RUNNING
 
 
+def test_one_whose_jobs_have_ended_hangs_without_a_heartbeat(child):
+    """It cannot settle them: what a job left behind blocks its loop, say."""
+    run(child)
+    run(child, slot=1, job_id="job-2")
+    child.board.finish(0, True)
+    child.board.finish(1, False)
+    check(child, START + SILENCE)
+    assert child.state is ChildState.RUNNING
+    check(child, START + SILENCE + 0.1)
+    assert child.stop.force is Force.ABORT
+
+
 def test_what_starts_has_its_own_deadline():
     child = make_child(pid=NOBODY)
     check(child, START + 10 * SILENCE)

@@ -28,9 +28,17 @@ def test_what_had_finished_well_is_acknowledged(cause):
     assert verdicts([slot("a", OK)], cause, {"a"}) == {"a": "finished"}
 
 
-@pytest.mark.parametrize("cause", list(Cause))
+@pytest.mark.parametrize("cause", [Cause.RELEASED, Cause.KILLED_FOR_DEADLINE])
 def test_what_had_failed_unsettled_is_run_again(cause):
-    assert verdicts([slot("a", ERROR)], cause) == {"a": "bystander"}
+    assert verdicts([slot("a", ERROR)], cause, {"a"}) == {"a": "bystander"}
+
+
+def test_what_had_failed_unsettled_may_be_what_its_worker_died_of():
+    """It may have left a callback or a thread that took it along."""
+    assert verdicts([slot("a", ERROR)], Cause.CRASH) == {"a": "crashed"}
+    assert verdicts([slot("a", ERROR), slot("b", OK)], Cause.CRASH)["a"] == "crashed"
+    both = verdicts([slot("a", ERROR), slot("b")], Cause.CRASH)
+    assert both == {"a": "suspect", "b": "suspect"}
 
 
 def test_a_crash_convicts_only_who_ran_alone():
