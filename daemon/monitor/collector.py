@@ -8,30 +8,30 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
-from queued.daemon.metrics import BUCKETS
+from queued.daemon.monitor.families import (
+    PREFIX,
+    by_queue,
+    counter_of,
+    gauge,
+    gauge_of,
+    histogram_of,
+)
 from queued.daemon.monitor.fleet import Fleet, View
 from queued.daemon.monitor.scheduler import Scheduler
 from queued.daemon.reach import Reach
 from queued.daemon.spec import QueueSpec
 from queued.drivers.base import QueueStats
 from queued.version import __version__
-
-PREFIX = "queued_"
 
 COUNTED = {
     "attempts_total": "Runs of jobs that ended, by what came of them.",
@@ -135,7 +135,7 @@ class Page(Collector):
         yield from known
         yield from self._counts({family.name for family in known})
         # The last one: the text of all before it has been written when this is asked for.
-        yield _gauge(
+        yield gauge(
             "scrape_duration_seconds",
             "Time that the rendering of this page took.",
             value=time.perf_counter() - started,
@@ -143,32 +143,32 @@ class Page(Collector):
 
     def _queues(self) -> Iterator[Metric]:
         stats = self.sample.queues
-        jobs = _gauge("queue_jobs", "Jobs in the back-end, by state.", ["queue", "state"])
+        jobs = gauge("queue_jobs", "Jobs in the back-end, by state.", ["queue", "state"])
         for queue, one in stats.items():
             for state in ("ready", "scheduled", "reserved", "failed"):
                 jobs.add_metric([queue, state], getattr(one, state))
         yield jobs
-        yield _by_queue(
+        yield by_queue(
             "queue_oldest_ready_age_seconds",
             "Age of the oldest job that waits to run.",
             {queue: one.oldest_ready_age_seconds for queue, one in stats.items()},
         )
-        yield _by_queue(
+        yield by_queue(
             "queue_oldest_reserved_age_seconds",
             "Age of the oldest reservation.",
             {queue: one.oldest_reserved_age_seconds for queue, one in stats.items()},
         )
-        yield _by_queue(
+        yield by_queue(
             "queue_max_wait_seconds",
             "The objective for the oldest ready job (max_wait of queue.yaml).",
             {queue: one.max_wait for queue, one in self.objectives.items()},
         )
-        yield _by_queue(
+        yield by_queue(
             "queue_max_failure_ratio",
             "The objective for the share of runs that fail (max_failure_rate of queue.yaml).",
             {queue: one.max_failure_rate for queue, one in self.objectives.items()},
         )
-        yield _by_queue(
+        yield by_queue(
             "queue_paused",
             "1 while the queue is paused.",
             {queue: one.paused is not None for queue, one in stats.items()},
@@ -200,16 +200,16 @@ class Page(Collector):
             if PREFIX + name.removesuffix("_total") in others:
                 continue
             if name in counters:
-                yield _counter(name, documentation, counters[name])
+                yield counter_of(name, documentation, counters[name])
             elif name in gauges:
-                yield _series(name, documentation, gauges[name])
+                yield gauge_of(name, documentation, gauges[name])
             elif name in histograms:
-                yield _histogram(name, documentation, histograms[name])
+                yield histogram_of(name, documentation, histograms[name])
 
     def _pools(self) -> Iterator[Metric]:
         pools = self.fleet.pools
-        state = _gauge("pool_state", "1 for the state that the pool is in.", ["pool", "state"])
-        workers = _gauge("workers", "Workers of the pool, by state.", ["pool", "state"])
+        state = gauge("pool_state", "1 for the state that the pool is in.", ["pool", "state"])
+        workers = gauge("workers", "Workers of the pool, by state.", ["pool", "state"])
         for name, pool in pools.items():
             for known in dict.fromkeys((*POOL_STATES, pool["state"])):
                 state.add_metric([name, known], known == pool["state"])
@@ -218,7 +218,7 @@ class Page(Collector):
         yield state
         yield workers
         for metric, (key, documentation) in POOL_GAUGES.items():
-            family = _gauge(metric, documentation, ["pool"])
+            family = gauge(metric, documentation, ["pool"])
             for name, pool in pools.items():
                 if pool.get(key) is not None:
                     family.add_metric([name], pool[key])
@@ -226,7 +226,7 @@ class Page(Collector):
 
     def _schedules(self) -> Iterator[Metric]:
         for which, ticks in (("last", self.last_ticks), ("next", self.next_ticks)):
-            family = _gauge(
+            family = gauge(
                 f"schedule_{which}_tick_timestamp_seconds",
                 f"When the {which} tick of the schedule is, since the epoch.",
                 ["schedule"],
@@ -236,71 +236,28 @@ class Page(Collector):
             yield family
 
     def _daemon(self) -> Iterator[Metric]:
-        up = _gauge("driver_up", "1 while the back-end answers.", ["driver"])
+        up = gauge("driver_up", "1 while the back-end answers.", ["driver"])
         up.add_metric([self.driver], self.driver_up)
         yield up
-        info = _gauge("backend_info", "1; the same backend is the same on all hosts.", _BACKEND)
+        info = gauge("backend_info", "1; the same backend is the same on all hosts.", _BACKEND)
         info.add_metric([self.driver, self.backend], 1)
         yield info
-        yield _gauge(
+        yield gauge(
             "stats_timestamp_seconds",
             "When the queues were last sampled, since the epoch.",
             value=self.sample.at,
         )
-        yield _gauge(
+        yield gauge(
             "config_last_reload_successful",
             "1 if the last reload of queue.yaml succeeded.",
             value=self.fleet.config_ok,
         )
         if self.fleet.started_at is not None:
-            yield _gauge(
+            yield gauge(
                 "start_time_seconds",
                 "When the daemon was started, since the epoch.",
                 value=self.fleet.started_at,
             )
-        build = _gauge("build_info", "1; the labels tell what runs.", ["version", "python"])
+        build = gauge("build_info", "1; the labels tell what runs.", ["version", "python"])
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
-
-
-def _gauge(
-    name: str,
-    documentation: str,
-    labels: Sequence[str] | None = None,
-    value: float | None = None,
-) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"{PREFIX}{name}", documentation, value=value, labels=labels)
-
-
-def _by_queue(name: str, documentation: str, values: Mapping[str, float | None]) -> Metric:
-    family = _gauge(name, documentation, ["queue"])
-    for queue, value in values.items():
-        if value is not None:
-            family.add_metric([queue], value)
-    return family
-
-
-def _counter(name: str, documentation: str, series: Iterable[Any]) -> Metric:
-    family = CounterMetricFamily(PREFIX + name.removesuffix("_total"), documentation)
-    for labels, value in series:
-        family.add_sample(f"{PREFIX}{name}", labels, value)
-    return family
-
-
-def _series(name: str, documentation: str, series: Iterable[Any]) -> Metric:
-    family = _gauge(name, documentation)
-    for labels, value in series:
-        family.add_sample(f"{PREFIX}{name}", labels, value)
-    return family
-
-
-def _histogram(name: str, documentation: str, series: Iterable[Any]) -> Metric:
-    family = HistogramMetricFamily(f"{PREFIX}{name}", documentation)
-    bounds = [*map(floatToGoString, BUCKETS[name]), "+Inf"]
-    for labels, counts, total in series:
-        running = list(accumulate(counts))
-        for bound, count in zip(bounds, running, strict=True):
-            family.add_sample(f"{PREFIX}{name}_bucket", {**labels, "le": bound}, count)
-        family.add_sample(f"{PREFIX}{name}_count", labels, running[-1])
-        family.add_sample(f"{PREFIX}{name}_sum", labels, total)
-    return family
