@@ -34,7 +34,7 @@ class Installed:
         return run_worker(spec, channel, board)
 
     def monitor(self, spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> int:
-        from queued.daemon.monitor.monitor import run_monitor  # noqa: PLC0415
+        from queued.daemon.monitor.process import run_monitor  # noqa: PLC0415
 
         titles.show("monitor")
         return run_monitor(spec, channel, listener)

@@ -18,7 +18,8 @@ from queued.daemon.master.deaths import NEVER_BORN, Exit
 from queued.daemon.master.fork import fork
 from queued.daemon.master.nursery import Nursery
 from queued.daemon.master.pool import Pool
-from queued.daemon.master.template import InPlace, Programs, Template
+from queued.daemon.master.template import InPlace, Template
+from queued.daemon.master.template_process import Programs
 from queued.daemon.master.templates import Templates
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, OwnerName, WorkerSpec

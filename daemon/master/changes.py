@@ -24,7 +24,7 @@ from queued.daemon.master.deaths import Ending, Exit
 from queued.daemon.master.listen import listen
 from queued.daemon.master.plan import Plan, changes
 from queued.daemon.master.rollout import Rollout
-from queued.daemon.master.template import Code
+from queued.daemon.master.template_process import Code
 from queued.daemon.master.workforce import Workforce
 from queued.errors import QueuedError
 

@@ -38,7 +38,8 @@ from queued.daemon.master.resources import open_standard_descriptors
 from queued.daemon.master.runtime import Runtime, provide
 from queued.daemon.master.signals import SignalPipe, has_terminal
 from queued.daemon.master.summary import announce
-from queued.daemon.master.template import InPlace, Programs, Template
+from queued.daemon.master.template import InPlace, Template
+from queued.daemon.master.template_process import Programs
 from queued.daemon.master.workforce import Workforce
 from queued.daemon.programs import Installed
 from queued.errors import ConfigError, ImportFailed

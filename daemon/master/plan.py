@@ -13,7 +13,7 @@ from queued.config.load import LoadedConfig
 from queued.config.schema import Http, QueueConfig, Schedule, Webhook
 from queued.config.types import Range
 from queued.daemon.master.scaling import Bounds
-from queued.daemon.master.template import Code
+from queued.daemon.master.template_process import Code
 from queued.daemon.spec import (
     LimitsSpec,
     LogSpec,

@@ -14,61 +14,29 @@ each imports for itself.
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import signal
 import socket
-import sys
-import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
 
 from queued.daemon.channel import Channel, Frame
-from queued.daemon.master.fork import fork, fork_for
+from queued.daemon.master.fork import fork
+from queued.daemon.master.template_process import (
+    MAX_REQUEST,
+    Code,
+    Programs,
+    close_all,
+    import_and_work,
+    run_template,
+)
 from queued.daemon.scoreboard import Scoreboard
-from queued.daemon.spec import MonitorSpec, WorkerSpec
-from queued.errors import QueuedError
+from queued.daemon.spec import WorkerSpec
 
-MAX_REQUEST = 512 * 1024
-"""Bytes of one packet; a spec is about one kilobyte."""
 FORK_TIMEOUT = 10.0
 """Seconds from one answer to the next; one takes milliseconds."""
-IMPORT_PATIENCE = 5.0
-"""Seconds that a fork waits for what other threads of the template are importing."""
-IMPORT_FAILED = 78
-
-
-class Programs(Protocol):
-    """What children run. The master loads none of it."""
-
-    def load(self, imports: Sequence[str], folder: Path) -> list[str]:
-        """Import the user's modules; return warnings; raise ``ImportFailed``."""
-
-    def warm(self, url: str) -> None:
-        """Import what every worker needs; raise ``QueuedError``."""
-
-    def worker(self, spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int: ...
-
-    def monitor(
-        self, spec: MonitorSpec, channel: Channel, listener: socket.socket | None
-    ) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """What a template imports."""
-
-    imports: tuple[str, ...]
-    folder: Path
-    url: str
-    """The back-end, for its driver's modules."""
 
 
 class Template:
@@ -95,7 +63,7 @@ class Template:
         master = os.getpid()
         with theirs:
             self.pid: int | None = fork(
-                lambda: _main(theirs, code, programs, master), keep=[theirs.fileno()]
+                lambda: run_template(theirs, code, programs, master), keep=[theirs.fileno()]
             )
 
     def fileno(self) -> int:
@@ -116,7 +84,7 @@ class Template:
         try:
             fds.append(os.dup(board.fd))
         except OSError:
-            _close_all(fds)
+            close_all(fds)
             raise
         self._requests.append((json.dumps(request).encode(), fds))
         if not self._pending:
@@ -135,7 +103,7 @@ class Template:
             except OSError:  # it is dying; its exit says so
                 pass
             self._requests.popleft()
-            _close_all(fds)
+            close_all(fds)
 
     def receive(self) -> list[Frame]:
         """Return what it has said, without blocking."""
@@ -177,7 +145,7 @@ class Template:
         self.ready = False
         self.closed = True
         for _, fds in self._requests:
-            _close_all(fds)
+            close_all(fds)
         self._requests.clear()
         self._pending.clear()
         self._sock.close()
@@ -203,7 +171,7 @@ class InPlace:
     ) -> None:
         del now
         pid = fork(
-            lambda: _worker_in_place(self.code, self._programs, spec, channel, board),
+            lambda: import_and_work(self.code, self._programs, spec, channel, board),
             keep=[channel.fileno(), board.fd],
         )
         self._answers.append({"type": "forked", "id": key, "pid": pid})
@@ -220,83 +188,4 @@ class InPlace:
         self.closed = True
 
 
-def _worker_in_place(
-    code: Code, programs: Programs, spec: WorkerSpec, channel: Channel, board: Scoreboard
-) -> int:
-    try:
-        programs.load(code.imports, code.folder)
-    except QueuedError as error:
-        channel.send({"type": "import_failed", "error": str(error)})
-        return IMPORT_FAILED
-    return programs.worker(spec, channel, board)
-
-
 # the process itself
-
-
-def _main(sock: socket.socket, code: Code, programs: Programs, master: int) -> int:
-    sock.setblocking(True)
-    try:
-        warnings = programs.load(code.imports, code.folder)
-        programs.warm(code.url)
-    except QueuedError as error:
-        _say(sock, {"type": "failed", "error": str(error)})
-        return IMPORT_FAILED
-    gc.collect()
-    gc.freeze()  # what is here now is never collected, so its pages stay shared
-    _say(sock, {"type": "ready", "warnings": warnings})
-    while request := _request(sock):
-        _answer(sock, request, programs, master)
-    return 0
-
-
-def _request(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    data, fds, _, _ = socket.recv_fds(sock, MAX_REQUEST, 2, socket.MSG_CMSG_CLOEXEC)
-    return (json.loads(data), fds) if data else None
-
-
-def _answer(
-    sock: socket.socket, request: tuple[dict[str, Any], list[int]], programs: Programs, master: int
-) -> None:
-    frame, fds = request
-    spec = WorkerSpec.from_json(frame["spec"])
-    _let_threads_import()
-
-    def run() -> int:
-        channel = Channel(socket.socket(fileno=fds[0]))
-        return programs.worker(spec, channel, Scoreboard.attach(fds[1]))
-
-    try:
-        pid = fork_for(master, run, close=[sock.fileno()])
-    except OSError as error:
-        _say(sock, {"type": "unforked", "id": frame["id"], "error": str(error)})
-    else:
-        _say(sock, {"type": "forked", "id": frame["id"], "pid": pid})
-    _close_all(fds)
-
-
-def _let_threads_import() -> None:
-    """Wait for the imports of other threads: a fork in the middle of one leaves it locked for ever.
-
-    The user's modules have been warned about their threads; this is the lock that they cannot see.
-    """
-    deadline = time.monotonic() + IMPORT_PATIENCE
-    while threading.active_count() > 1 and time.monotonic() < deadline and _imports_under_way():
-        time.sleep(0.005)
-
-
-def _imports_under_way() -> bool:
-    modules = [one for one in list(sys.modules.values()) if isinstance(one, ModuleType)]
-    # Not by the modules' own __getattr__, which may import.
-    specs = [object.__getattribute__(module, "__dict__").get("__spec__") for module in modules]
-    return any(getattr(spec, "_initializing", False) for spec in specs)
-
-
-def _say(sock: socket.socket, frame: Frame) -> None:
-    with suppress(OSError):  # the master is gone: so are we, at the next request
-        sock.send(json.dumps(frame).encode())
-
-
-def _close_all(fds: Sequence[int]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -15,7 +15,8 @@ import structlog
 from queued.daemon.channel import Frame
 from queued.daemon.master.deaths import Exit
 from queued.daemon.master.restart import RestartPolicy
-from queued.daemon.master.template import Code, InPlace, Programs, Template
+from queued.daemon.master.template import InPlace, Template
+from queued.daemon.master.template_process import Code, Programs
 
 log = structlog.get_logger()
 

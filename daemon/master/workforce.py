@@ -26,7 +26,7 @@ from queued.daemon.master.overruns import check
 from queued.daemon.master.plan import Plan, PoolPlan
 from queued.daemon.master.pool import Pool
 from queued.daemon.master.resources import OomKills, allow_descriptors, resident
-from queued.daemon.master.template import Programs
+from queued.daemon.master.template_process import Programs
 from queued.daemon.spec import MonitorSpec
 
 log = structlog.get_logger()

@@ -8,9 +8,7 @@ one, which is told again of every burial that is not done.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
-import os
 import signal
 import socket
 import time
@@ -20,7 +18,6 @@ from itertools import chain
 from typing import Any
 
 import structlog
-import uvloop
 
 from queued.daemon import logs
 from queued.daemon.channel import Channel
@@ -41,7 +38,6 @@ from queued.daemon.monitor.scheduler import Scheduler
 from queued.daemon.spec import MonitorSpec
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
-from queued.jobs import payload
 from queued.web.app import allowed_hosts, create_app
 from queued.web.overview import Overview
 from queued.web.server import serve
@@ -52,30 +48,6 @@ REPORT_EVERY = 1.0
 CLOSING_TIME = 1.0
 LAST_BURIALS = 3.0
 """Seconds that the burials it knows of get when the monitor is told to end."""
-
-
-def run_monitor(spec: MonitorSpec, channel: Channel, listener: socket.socket | None) -> int:
-    """Run the monitor in this process until SIGTERM, or until the master is gone.
-
-    :param listener: bound and listening; None: no HTTP.
-    :returns: the process's exit code.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group: the master decides
-    logs.configure(spec.log, {"process": "monitor"})
-    payload.adopt(spec.policy)
-    # Thousands of values come each second and go without any circle: to look for those doubles
-    # what a page of metrics costs.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Monitor(spec, channel, listener).run())
-    except Exception:
-        log.exception("monitor.broken")
-        return os.EX_SOFTWARE
-    finally:
-        logs.sum_up(at_once=True)
-    return os.EX_OK
 
 
 class Monitor:

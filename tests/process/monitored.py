@@ -22,7 +22,7 @@ PATIENCE = 60.0
 PROGRAM = """
 import socket, sys
 from queued.daemon.channel import Channel
-from queued.daemon.monitor.monitor import run_monitor
+from queued.daemon.monitor.process import run_monitor
 from queued.daemon.spec import MonitorSpec
 spec, *fds = sys.argv[1:]
 channel, *listener = (socket.socket(fileno=int(fd)) for fd in fds)

@@ -10,7 +10,8 @@ import pytest
 
 from queued.daemon.channel import Channel
 from queued.daemon.master import fork
-from queued.daemon.master.template import Code, Template
+from queued.daemon.master.template import Template
+from queued.daemon.master.template_process import Code
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
 from queued.errors import ImportFailed
