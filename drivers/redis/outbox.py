@@ -85,9 +85,19 @@ class Outbox:
         values: list[Value] = [source]
         for entry, _, kind, body in messages:
             values += (entry, kind, body)
-        deliver = self._commands.verb("deliver", target, *values)
-        _, left = await self._run([self._commands.name(target), deliver])
+        await self._note(target)
+        [left] = await self._run([self._commands.verb("deliver", target, *values)])
         return bool(left)
+
+    async def _note(self, target: str) -> None:
+        """Note the name of a queue, if it is new: a full memory refuses that of a known one, too.
+
+        What is in an outbox belongs to jobs under way, and is delivered all the same.
+        """
+        note = self._commands.name(target)
+        [known] = await self._run([("SISMEMBER", *note[1:])])
+        if not known:
+            await self._run([note])
 
     async def remove(self, source: str, messages: Sequence[Message]) -> None:
         """Remove messages that were delivered. Idempotent."""

@@ -101,6 +101,21 @@ async def test_a_forwarder_that_dies_between_two_targets_is_finished_by_another(
     assert await drain(driver, queue=HOME) == ["d"]
 
 
+async def test_a_full_memory_does_not_hold_up_what_is_under_way(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """Or it would stay full: what could be freed is the outbox, and what comes of it."""
+    await link_in_the_outbox(driver)
+    await driver.forward(Q)  # from now on the target's name is known
+    for number in range(AT_ONCE + 1):
+        await driver.enqueue(Q, [chained((Q, f"a{number}"), (OTHER_Q, f"b{number}")).job])
+    await drain(driver)
+    admin.config_set("maxmemory", 1)
+    assert await driver.forward(Q) == AT_ONCE + 1
+    assert (await driver.stats([Q]))[Q].outbox == 0
+    assert len(await drain(driver, queue=OTHER_Q)) == 1 + AT_ONCE + 1
+
+
 async def test_a_target_that_refuses_holds_up_nobody_else(
     driver: RedisDriver, admin: redis.Redis
 ) -> None:
