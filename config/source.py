@@ -40,6 +40,8 @@ def compose(path: Path, name: str) -> yaml.Node:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if "<stream end>" in (error.problem or "") and error.context_mark:
+            mark = error.context_mark  # where the bracket is, rather than where the file ends
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"{name}:{line}: {_sentence(error, text, line)}"]) from None
     except yaml.reader.ReaderError as error:

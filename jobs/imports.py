@@ -123,6 +123,8 @@ def _failure(name: str, error: BaseException, folder: Path) -> str:
     said = error_text(error)
     if isinstance(error, SystemExit):
         said = f"the module ends the program when it is imported: SystemExit({error.code!r})"
+    elif isinstance(error, SyntaxError) and error.filename:  # its text repeats the place
+        said = one_line(f"{type(error).__name__}: {error.msg}")
     where = _place(name, error, folder)
     return f"{where or name}: {said}" + (f" (imported as {name})" if where else "")
 

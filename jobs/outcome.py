@@ -20,6 +20,7 @@ from queued.errors import (
     EncryptionError,
     JobCrashed,
     JobTimeout,
+    QueuedError,
     UnknownJob,
 )
 from queued.jobs.dossier import in_brief
@@ -237,8 +238,10 @@ def trace(error: BaseException, veil: Callable[[str], str] | None = None) -> str
     frames = start
     while frames is not None and is_ours(frames.tb_frame):
         frames = frames.tb_next
+    if frames is None and not isinstance(error, QueuedError):
+        frames = start  # a fault of ours; what we refuse ourselves is told by its message
     try:
-        lines = traceback.format_exception(type(error), error, frames or start)
+        lines = traceback.format_exception(type(error), error, frames)
         # A message may be megabytes; a secret that this first cut halves is gone with the second.
         whole = "".join(lines)
         shown = whole if veil is None else veil(whole)

@@ -11,13 +11,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import takewhile
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
+
+from queued.jobs.text import nearest
 
 LATE = 60
 """Seconds that a tick may be late and still counts as on time: a daemon may be started anew."""
 HORIZON = 8 * 366 * 86_400
 """Seconds within which the next tick is looked for: a 29th of February may be eight years away."""
 _BEFORE = 3 * 3_600
+_EXPECTED = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31, or L",
+    "month": "1 to 12, or JAN to DEC",
+    "day-of-week": "0 to 7, or SUN to SAT",
+}
 _STEPS = (3_600, 86_400, 31 * 86_400, 366 * 86_400, HORIZON)
 
 
@@ -90,7 +99,8 @@ def zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
-        message = f"expected a time zone such as Europe/Paris or UTC, got {name!r}"
+        hint = nearest(name, available_timezones())
+        message = f"expected a time zone such as Europe/Paris or UTC, got {name!r}{hint}"
         raise ValueError(message) from None
 
 
@@ -105,4 +115,7 @@ def check_cron(expression: str) -> None:
         CronSim(expression, datetime.now(UTC))
     except CronSimError as error:
         problem = str(error).lower().removeprefix("bad ")
-        raise ValueError(f"no cron expression: its {problem} is wrong in {expression!r}") from None
+        expected = f" (expected {_EXPECTED[problem]})" if problem in _EXPECTED else ""
+        raise ValueError(
+            f"no cron expression: its {problem} is wrong in {expression!r}{expected}"
+        ) from None

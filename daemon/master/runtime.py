@@ -96,7 +96,10 @@ class Runtime:
             pid = os.read(fd, 32).decode(errors="replace").strip()
             os.close(fd)
             who = f" (pid {pid})" if pid.isdecimal() else ""
-            raise AlreadyRunning(f"already running{who} for {self.config}") from error
+            raise AlreadyRunning(
+                f"already running{who} for {self.config}; queued reload takes a changed file in,"
+                " queued restart new code, and queued stop ends it"
+            ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._lock = fd

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+
 from redis import exceptions
 
 from queued.errors import DriverError, DriverUnavailable
@@ -9,6 +13,7 @@ from queued.errors import DriverError, DriverUnavailable
 # How Redis 7 and Valkey say it when a command within a script is not permitted.
 _NOT_PERMITTED = ("ACL failure in script", "The user executing the script can't")
 
+_CONNECTING = re.compile(r"Error (?P<errno>-?\d+) connecting to \S+ ")
 _LOGIN = "it refuses the login; check user and password of the connection"
 _BY_CLASS: dict[type[Exception], str] = {
     exceptions.OutOfMemoryError: "its memory is full (maxmemory), so it takes no new jobs for now",
@@ -46,4 +51,14 @@ def refusal(error: Exception, server: str) -> DriverError:
         return DriverUnavailable(f"Redis at {server}: {hint}")
     if isinstance(error, exceptions.ResponseError):
         return DriverError(f"Redis at {server} refused a command: {text}")
-    return DriverUnavailable(f"Redis at {server} cannot be reached: {text}")
+    return DriverUnavailable(f"Redis at {server} cannot be reached: {_plain(text)}")
+
+
+def _plain(text: str) -> str:
+    """Return what redis-py says of a connection without the address, which stands before it."""
+    match = _CONNECTING.match(text)
+    if match is None:
+        return text.rstrip(".")
+    number = int(match["errno"])
+    reason = os.strerror(number) if number in errno.errorcode else text[match.end() :]
+    return reason.rstrip(".").lower()

@@ -155,6 +155,8 @@ class SqliteFile:
             raise DriverUnavailable(f"SQLite database {self.path}: {reason} ({error})") from error
         except OSError as error:
             reason = error.strerror or str(error)
+            if isinstance(error, (FileNotFoundError, NotADirectoryError, PermissionError)):
+                reason += "; check its folder and its permissions"
             raise DriverUnavailable(f"SQLite database {self.path}: {reason}") from error
 
 

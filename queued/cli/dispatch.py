@@ -22,6 +22,7 @@ from queued.cli.options import (
     load_config,
 )
 from queued.errors import UnknownJob
+from queued.jobs.text import nearest
 
 if TYPE_CHECKING:
     from queued.jobs.job import Job
@@ -87,7 +88,8 @@ def dispatch(
     options = _Options(queue, delay, job_id, at, unique_key, unique_for)
     receipt, chosen = asyncio.run(_push(loaded.config.connection, job, options))
     if chosen not in loaded.config.queues:
-        say(f"warning: no pool of {config} serves the queue {chosen}")
+        near = nearest(chosen, loaded.config.queues)
+        say(f"warning: no pool of {config} serves the queue {chosen}, so the job waits there{near}")
     if as_json:
         said = {"id": receipt.id, "enqueued": receipt.enqueued, "queue": chosen}
         click.echo(json.dumps(said))

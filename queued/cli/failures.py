@@ -93,7 +93,7 @@ def _is_nowhere() -> bool:
 def _lines(error: QueuedError) -> list[str]:
     """Return what is said of an error, with what to do about it."""
     lines = str(error).splitlines() or [type(error).__name__]
-    if isinstance(error, DriverUnavailable) and not lines[-1].startswith("SQLite"):
+    if isinstance(error, DriverUnavailable) and "cannot be reached" in lines[-1]:
         lines[-1] = f"{lines[-1].rstrip('.')}; start it, or name another with --connection"
     return lines
 

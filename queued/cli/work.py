@@ -98,6 +98,11 @@ def work(
         say(f"warning: {warning}")
     for warning in imports.load([*loaded.config.code, *modules], loaded.folder):
         say(f"warning: {warning}")
+    if not loaded.path.exists() and not modules:
+        say(
+            f"warning: {config}: no such file, so this worker knows no job and fails each that it"
+            " takes; name the file with -c, or modules with --import"
+        )
     return standalone.work(spec)
 
 

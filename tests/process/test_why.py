@@ -205,7 +205,7 @@ def test_a_pool_that_is_parked_and_a_queue_without_one(running: Daemon) -> None:
     assert codes(answer) == ["no_pool", "its_turn"]
     text = answer["reasons"][0]["text"]
     assert "no pool serves defaults: queue.yaml has default, parked; did you mean" in text
-    assert "queued reload" in text
+    assert text.endswith("? If not, add it there, then: queued reload")
 
 
 def test_nothing_waits(running: Daemon) -> None:

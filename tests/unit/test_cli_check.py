@@ -141,7 +141,15 @@ def test_a_module_that_cannot_be_imported(app: Application, source: str, problem
 
 def test_every_module_that_cannot_be_imported(app: Application) -> None:
     app.configure("imports: [nonsuch.one, nonsuch.two]\nqueues: {default: }")
-    assert len(app("check", "--json").json["problems"]) == 2
+    first, second = app("check", "--json").json["problems"]
+    assert first.startswith('queue.yaml:1: imports: no module "nonsuch')
+    assert second.startswith('queue.yaml:1: imports: no module "nonsuch')
+
+
+def test_a_function_of_tracing_that_is_missing_is_told_by_its_line(app: Application) -> None:
+    app.configure(f"tracing: {app.module}.set_up\nqueues: {{default: }}")
+    problem = app("check", "--json").json["problems"][0]
+    assert problem == f'queue.yaml:1: tracing: {app.module} has no function "set_up"'
 
 
 def test_queues_and_jobs_that_do_not_meet(app: Application) -> None:

@@ -156,7 +156,15 @@ def test_dispatch_reads_the_fields_from_standard_input(
 def test_dispatch_to_a_queue_that_no_pool_serves_warns(app: Application) -> None:
     answer = app("dispatch", app.job("Nightly"), "--queue", "elsewhere")
     assert answer.code == Exit.OK
-    assert "warning: no pool of queue.yaml serves the queue elsewhere" in answer.err
+    assert (
+        "warning: no pool of queue.yaml serves the queue elsewhere, so the job waits there\n"
+        in answer.err
+    )
+
+
+def test_a_typo_in_the_queue_of_a_dispatch_is_told(app: Application) -> None:
+    answer = app("dispatch", app.job("Nightly"), "--queue", "defautl")
+    assert answer.err.endswith('so the job waits there; did you mean "default"?\n')
 
 
 @pytest.mark.parametrize(

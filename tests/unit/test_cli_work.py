@@ -97,6 +97,9 @@ def test_a_worker_needs_no_queue_yaml(app: Application) -> None:
     done = work(app, *arguments, QUEUE_CONNECTION="sqlite:///queued.db")
     assert done.returncode == Exit.OK, done
     assert path.exists()
+    assert "knows no job" not in done.stderr
+    done = work(app, "--queue", "idle", "--max-time", "0.1s")
+    assert "warning: queue.yaml: no such file, so this worker knows no job" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,14 @@ queues:
             "queues: {a: }\nschedule: {s: {job: x, cron: '1 * * * *', timezone: Paris}}",
             "s.timezone: expected a time zone such as Europe/Paris or UTC, got 'Paris'",
         ),
+        (
+            "queues: {a: }\nschedule: {s: {job: x, cron: '1 * * * *', timezone: Europe/Pariss}}",
+            "got 'Europe/Pariss'; did you mean \"Europe/Paris\"?",
+        ),
+        (
+            "queues: {a: }\nschedule: {s: {job: x, cron: '61 * * * *'}}",
+            "its minute is wrong in '61 * * * *' (expected 0 to 59)",
+        ),
         # types
         ("queues: {a: {processes: many}}", "expected a whole number, got 'many'"),
         ("queues: {a: {processes: 1.5}}", "expected a whole number, got 1.5"),
@@ -189,6 +197,7 @@ queues:
         ("- a\n- b", ":1: expected a mapping such as 'queues: {default: {}}', got a list"),
         ("queues", "expected a mapping such as 'queues: {default: {}}', got 'queues'"),
         ("queues: [", "queue.yaml:1: not valid YAML: a bracket is opened and never closed"),
+        ("queues:\n  a: {sleep: 1\n\n", "queue.yaml:2: not valid YAML: a bracket is opened and"),
         ("queues:\n\ta: 1", ":2: not valid YAML: a tab cannot indent in YAML; use spaces"),
         ("a: b: c", "queue.yaml:1: not valid YAML: unexpected ':'"),
         ("a:\n  b: 1\n c: 2", "queue.yaml:3: not valid YAML: the indentation fits no line above"),

@@ -125,7 +125,9 @@ def test_an_error_in_a_module_that_the_users_imports(
 def test_a_syntax_error_names_its_line(tmp_path: Path, app: str, write: Write) -> None:
     write("jobs.py", "x = 1\ndef broken(:\n")
 
-    assert failure([f"{app}.jobs"], tmp_path).startswith(f"{app}/jobs.py:2: SyntaxError: ")
+    said = failure([f"{app}.jobs"], tmp_path)
+    assert said.startswith(f"{app}/jobs.py:2: SyntaxError: ")
+    assert said.count("jobs.py") == 1
 
 
 def test_a_name_that_cannot_be_imported(tmp_path: Path, app: str, write: Write) -> None:

@@ -30,6 +30,7 @@ from queued.jobs.outcome import (
     record,
     trace,
 )
+from queued.jobs.registry import lookup
 
 LIMITS = Limits(max_tries=3, timeout=30.0, backoff=Backoff((10.0, 20.0)))
 PAYLOAD = b'{"v":1,"job":"app.jobs.SendEmail"}\n{}'
@@ -290,6 +291,17 @@ def test_our_own_frames_are_left_out() -> None:
         through_user = trace(error)
 
     assert "test_outcome.py" in through_user.splitlines()[1]
+
+
+def test_what_queued_itself_refuses_is_told_without_our_frames() -> None:
+    with pytest.raises(UnknownJob) as caught:
+        lookup("app.jobs.Nonsuch")
+    theirs = caught.value.__traceback__
+    assert theirs
+    text = trace(caught.value.with_traceback(theirs.tb_next))
+
+    assert text.startswith("queued.errors.UnknownJob: ")
+    assert text.count("\n") == 1
 
 
 def test_an_exception_for_a_hook_elsewhere_is_made_without_looking_up_classes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ def _add_jobs(found: Checklist, loaded: LoadedConfig, *, practices: bool) -> Non
         found.warnings += [_told(text.strip(), Level.WARNING) for text in noticed]
     except ImportFailed as error:
         lines = str(error).splitlines()
-        found.problems = [_told(text, Level.ERROR, loaded.folder) for text in lines]
+        found.problems = [_of_import(text, loaded) for text in lines]
     classes = dict(sorted(registry.registered().items()))
     found.settings = [{"name": name, **_settings(cls, loaded)} for name, cls in classes.items()]
     if not found.problems:
@@ -102,6 +102,18 @@ def _told(text: str, level: Level, folder: Path | None = None) -> Finding:
         return Finding("config", level, "", text)
     file = match["file"] if folder is None else str(folder / match["file"])
     return Finding("config", level, "", match["text"], file=file, line=int(match["line"]))
+
+
+def _of_import(text: str, loaded: LoadedConfig) -> Finding:
+    """Return what a failed import says; without a place of its own it is queue.yaml's."""
+    found = _told(text, Level.ERROR, loaded.folder)
+    if found.file is not None:
+        return found
+    named = text.split('"')[1] if '"' in text else text.partition(":")[0]
+    imports = [f"{one}." for one in loaded.config.imports]
+    key = "imports" if any(one.startswith(f"{named}.") for one in imports) else "tracing"
+    line = loaded.lines.get((key,))
+    return replace(found, reason=f"{key}: {text}", file=str(loaded.path), line=line)
 
 
 def _settings(cls: type[Job], loaded: LoadedConfig) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def print_failure(failed: FailedJob) -> None:
     if failed.hook_pending:
         shown.append(("hook", "failed() has not run yet"))
     print_fields(shown)
-    if trace:
+    if "\n" in trace.rstrip():  # else it only repeats the error
         click.echo()
         _print_lines(trace.splitlines())
     if isinstance(dossier, dict):

@@ -108,8 +108,10 @@ def no_pool(seen: Evidence) -> Reason | None:
     if daemon.reading is not None and not seen.same_backend:
         return None
     known = ", ".join(daemon.served)
-    text = f"no pool serves {queue}: {daemon.config} has {known}{nearest(queue, daemon.served)}"
-    return Reason("no_pool", f"{text}; add it there, then: queued reload")
+    near = nearest(queue, daemon.served)
+    text = f"no pool serves {queue}: {daemon.config} has {known}{near}"
+    otherwise = " If not, add it there" if near else "; add it there"
+    return Reason("no_pool", f"{text}{otherwise}, then: queued reload")
 
 
 def parked(seen: Evidence) -> Reason | None:
