@@ -15,6 +15,9 @@ from typing import Any, Self
 from queued.daemon.scoreboard import Slot, SlotState
 from queued.units import LONGEST
 
+HOOK_FENCE = 0
+"""In place of a reservation's, on the slot of a ``failed()``: its job is not held any more."""
+
 
 class Verdict(StrEnum):
     FINISHED = "finished"

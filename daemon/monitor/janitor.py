@@ -18,6 +18,7 @@ import structlog
 
 from queued.daemon.duty import every
 from queued.daemon.metrics import Bounded, Metrics
+from queued.daemon.monitor.hook_deaths import HookDeaths
 from queued.daemon.monitor.reclaim import Dossier, Loss, Reclaim, reclaim, reclaim_lost
 from queued.daemon.reach import Reach
 from queued.daemon.spec import OwnerName
@@ -66,6 +67,7 @@ class Janitor:
         self._lease = lease
         self._reap_after = lease if reap_after is None else reap_after
         self._second_look = second_look
+        self._hook_deaths = HookDeaths()
         self._live_until: dict[str, dict[str, float]] = {}
         """By queue and owner, on the monotonic clock: as the last look at a running lease said."""
         self._reclaimed = metrics.counter("jobs_reclaimed_total", "queue", "reason")
@@ -135,9 +137,18 @@ class Janitor:
     ) -> int:
         """Settle all that a dead owner holds, each job by its verdict; return how many."""
         held = await self._retire(queue, owner)
-        return await self._settle(
+        settled = await self._settle(
             queue, owner, [reclaim(job, sentences.get(job.id), dossier) for job in held]
         )
+        for job_id, sentence in sentences.items():
+            if self._hook_deaths.is_over(job_id, owner, sentence):
+                with self.reach.watch("finish_hook"):
+                    await self.driver.finish_hook(queue, job_id)
+                error = f"its worker {dossier.ending}"
+                log.error(
+                    "hook.given_up", queue=queue, job_id=job_id, job=sentence.job, error=error
+                )
+        return settled
 
     async def bury_predecessors(self, queues: Iterable[str], install: str, boot: str) -> int:
         """Settle what the owners of this install's earlier boots hold; return how many jobs.

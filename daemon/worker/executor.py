@@ -29,6 +29,7 @@ from queued.daemon.worker.judge import Judge
 from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Interrupt, Plan, Run, job_class
 from queued.daemon.worker.sizes import Sizes
+from queued.daemon.worker.slots import Slots
 from queued.daemon.worker.threads import Threads
 from queued.drivers.base import NO_COUNTS, Ack, Charge, Release, Reservation
 from queued.jobs import payload, registry
@@ -80,7 +81,7 @@ class Executor:
         self._board = board
         self._spans = spans
         self.judge = Judge(spec.worker, meters)
-        self._free = list(range(spec.concurrency - 1, -1, -1))
+        self.slots = Slots(spec.concurrency, board)
         self._plans: dict[bytes, Plan] = {}
         meters.begin([UNKNOWN, *registry.of_queue(spec.pool)])
         self._sizes = Sizes(spec.pool, spec.policy or Policy())
@@ -141,7 +142,7 @@ class Executor:
                 self._board.release(run.slot)
             else:
                 self._board.clear(run.slot)
-        self._free.append(run.slot)
+        self.slots.give_back(run.slot)
 
     def measure(self, now: float) -> None:
         """Bring the gauge and the busy time up to date."""
@@ -193,7 +194,7 @@ class Executor:
         logs.JOB.set(plan.name)
         if plan.timeout and not plan.plain:  # the clock of a thread starts with it
             run.deadline = now + plan.timeout
-        run.slot = self._free.pop()
+        run.slot = self.slots.take()
         if self._board is not None:
             self._board.begin(
                 run.slot,

@@ -20,6 +20,7 @@ from queued.daemon.veils import VEIL
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
 from queued.daemon.worker.run import job_class, unveiler
+from queued.daemon.worker.slots import Slots
 from queued.daemon.worker.threads import Threads
 from queued.drivers.base import FailedJob
 from queued.errors import DriverUnavailable, JobTimeout, QueuedError
@@ -54,6 +55,7 @@ class Hooks:
     :param ended: called whenever a slot comes free.
     :param limit: seconds that a hook may take.
     :param spans: None unless this process traces.
+    :param slots: where they are shown while they run.
     """
 
     def __init__(
@@ -63,12 +65,15 @@ class Hooks:
         ended: Callable[[], None],
         limit: float = LIMIT,
         spans: Spans | None = None,
+        *,
+        slots: Slots | None = None,
     ) -> None:
         self._backend = backend
         self._threads = threads
         self._ended = ended
         self._limit = limit
         self._spans = spans
+        self._slots = slots or Slots(0, None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._claiming = False
         self._said: set[str] = set()
@@ -158,16 +163,21 @@ class Hooks:
         logs.JOB_ID.set(job.job_id)
         logs.JOB.set(type(job).__queued__.name)
         logs.ATTEMPT.set(job.attempts)
-        if has_failed_hook(type(job)):
-            span = self._spans.hook(job, cause) if self._spans and cause is not None else None
-            outcome: Outcome | None = Outcome.RELEASED  # unless it ends, another worker runs it
+        if not has_failed_hook(type(job)):
+            await self._finish(job.job_id)
+            return
+        span = self._spans.hook(job, cause) if self._spans and cause is not None else None
+        outcome: Outcome | None = Outcome.RELEASED  # unless it ends, another worker runs it
+        name = type(job).__queued__.name
+        with self._slots.hook(job.job_id, name, self._limit + PATIENCE) as shown:
             try:
                 await self._call_in_time(job, error, span)
                 outcome = None
             finally:
                 if span is not None:
                     span.end(outcome)
-        await self._finish(job.job_id)
+            shown.ended()
+            await self._finish(job.job_id)
 
     async def _call_in_time(self, job: Job, error: Exception, span: RunSpan | None) -> None:
         plain = not inspect.iscoroutinefunction(job.failed)

@@ -97,7 +97,13 @@ class Worker:
             self._backend, self._exchanger, self._executor.running, self._look_now
         )
         self._slow = SlowRuns(self._executor.running, spec.slow_after) if spec.slow_after else None
-        self._hooks = Hooks(self._backend, self._threads, self._hook_ended, spans=spans)
+        self._hooks = Hooks(
+            self._backend,
+            self._threads,
+            self._hook_ended,
+            spans=spans,
+            slots=self._executor.slots,
+        )
         self._sleeper = Sleeper()
         self._forwarder = Forwarder(self._backend, self._sleeper.wake)
         self._sleep = max(spec.sleep, SHORTEST_SLEEP)

@@ -13,8 +13,9 @@ from queued.daemon.master import overruns
 from queued.daemon.monitor import monitor
 from queued.daemon.monitor.janitor import Janitor
 from queued.daemon.spec import MonitorSpec
-from queued.daemon.worker import worker
+from queued.daemon.worker import hooks, worker
 from queued.drivers.redis import link
+from queued.jobs import outcome
 from tests.process.harness import Daemon
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,11 @@ def main() -> None:
         setattr(module, name, getattr(module, name) / TIMES)
     if "HASTY_MASTER" in os.environ:  # else a worker that a test stops would be killed for it
         overruns.SILENCE /= TIMES
+        hooks.CLAIM /= TIMES
+        outcome.HOOK_AFTER /= TIMES
+        defaults = list(hooks.Hooks.__init__.__defaults__ or ())
+        defaults[defaults.index(hooks.LIMIT)] = hooks.LIMIT / TIMES
+        hooks.Hooks.__init__.__defaults__ = tuple(defaults)
     for made, name in ((MonitorSpec, "lease"), (Janitor, "second_look")):
         defaults = made.__init__.__kwdefaults__
         assert defaults

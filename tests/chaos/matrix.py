@@ -55,7 +55,7 @@ FAULTS = {
     39: "a payload of 50 MB",
     40: "a payload of garbage, or of an unknown class",
     41: "an exception that cannot be pickled or printed",
-    42: "failed() raises or hangs",
+    42: "failed() raises, hangs or kills its worker",
     43: "the SQLite file cannot grow",
     44: "the SQLite file is locked",
     45: "PostgreSQL restarts, or ends a connection in a commit",

@@ -1,4 +1,7 @@
-"""What a job leaves behind on its worker's loop acts after its end, and is stopped all the same."""
+"""What acts on a worker when its job has ended is stopped all the same.
+
+Callbacks that the job left behind, and its ``failed()``. What takes 60 s takes 6 s here.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from tests.process.harness import until
 QUEUES = """
   crashes: {processes: 1, concurrency: 4, sleep: 60}
   hangs: {processes: 1, concurrency: 4, sleep: 60}
+  HookDies: {processes: 1, concurrency: 2, sleep: 1}
+  HookBlocks: {processes: 1, concurrency: 2, sleep: 1, kill_grace: 1}
 """
 JOBS = """
 class Errs(Job):
@@ -30,6 +35,30 @@ class Blocks(Job):
     async def handle(self):
         note(self, "began")
         asyncio.current_task().add_done_callback(lambda _: time.sleep(3600))
+
+class HookDies(Job):
+    max_tries = 1
+    async def handle(self):
+        raise ValueError("wrong")
+    async def failed(self, error):
+        await until(f"{type(self).__name__}-beside")
+        note(self, "hook")
+        os._exit(1)
+
+class HookBlocks(HookDies):
+    async def failed(self, error):
+        await until(f"{type(self).__name__}-beside")
+        note(self, "hook")
+        time.sleep(3600)
+
+class Beside(Job):
+    kind: str
+    timeout = 600
+    async def handle(self):
+        note(self, "began")
+        Path(f"{self.kind}-beside").touch()
+        await until(f"{self.kind}-release")
+        note(self, "done")
 
 class Quick(Job):
     async def handle(self):
@@ -75,3 +104,26 @@ def test_a_worker_that_is_blocked_when_its_job_has_ended_is_replaced(crew: Crew)
     until(lambda: crew.find(blocks) is None, "the job that had ended to be settled")
     assert len(crew.lines("Blocks-began")) == 1
     assert crew.exits("hangs") == {"hung": 1}
+
+
+@pytest.mark.fault(42)
+@pytest.mark.parametrize(
+    ("kind", "calls", "exits"), [("HookDies", 3, {"crash": 3}), ("HookBlocks", 1, {"hung": 1})]
+)
+def test_a_hook_that_takes_workers_along_is_given_up_and_its_neighbours_do_not_pay(
+    crew: Crew, kind: str, calls: int, exits: dict[str, int]
+) -> None:
+    [hooked] = crew.push(kind, kind)
+    [beside] = crew.push("Beside", kind, kind=kind)
+    until(lambda: crew.failed(kind) and not crew.failed(kind)[0].hook_pending, "its end", every=0.1)
+    until(lambda: len(crew.lines("Beside-began")) > 1, "the neighbour to run again")
+    assert [line.id for line in crew.lines(f"{kind}-hook")] == [hooked] * calls
+    [given_up] = crew.events("hook.given_up", queue=kind)
+    assert (given_up["job_id"], given_up["job"]) == (hooked, f"work.{kind}.failed")
+    info = crew.find(beside)
+    assert info is not None
+    assert (info.counts.crashes, info.counts.tries) == (0, 0)
+    died = {name: count for name, count in crew.exits(kind).items() if name in {"crash", "hung"}}
+    assert died == exits
+    crew.touch(f"{kind}-release")
+    until(lambda: crew.find(beside) is None, "the neighbour to end")
