@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from queued.drivers import NOT_YET, known_schemes
+from queued.drivers import NOT_YET, known_schemes, several
 from queued.environment import DEFAULT_CONNECTION, connection_from, normalise
 from queued.errors import ConfigError
 
@@ -67,6 +67,10 @@ def _check(url: str) -> None:
         database = _database(url)
         if database and not database.isdecimal():
             raise ConfigError(["a database of Redis is a number, as in redis://localhost:6379/0"])
+    try:
+        several.read(url)
+    except ValueError as error:
+        raise ConfigError([str(error)]) from None
     if scheme == "postgresql":
         _database(url)
         if find_spec("psycopg") is None:
@@ -81,7 +85,5 @@ def _database(url: str) -> str:
     except ValueError:
         port_is_wrong = True
     if port_is_wrong:
-        raise ConfigError(
-            ["the host or port is wrong; special characters of a password are written as %40"]
-        )
+        raise ConfigError([several.UNREADABLE])
     return parts.path.strip("/")

@@ -34,12 +34,13 @@ _BUILT_IN = {
     "redis": "queued.drivers.redis:RedisDriver",
     "rediss": "queued.drivers.redis:RedisDriver",
     "unix": "queued.drivers.redis:RedisDriver",
+    "redis+sentinel": "queued.drivers.redis:RedisDriver",
+    "rediss+sentinel": "queued.drivers.redis:RedisDriver",
     "sqlite": "queued.drivers.sql:SqlDriver",
     "postgresql": "queued.drivers.sql:SqlDriver",
     "memory": "queued.drivers.memory:MemoryDriver",
 }
 NOT_YET = {
-    "redis+sentinel": "redis://",
     "redis+cluster": "redis://",
 }
 """Schemes of a later version, and what to use until then."""

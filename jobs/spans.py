@@ -152,7 +152,7 @@ def server(url: str) -> Attributes:
         found = {"server.address": parts.hostname, "server.port": parts.port}
     except ValueError:
         return {}
-    several = "," in parts.netloc  # as of Sentinel or a cluster
+    several = "," in parts.netloc or "+" in parts.scheme  # as of Sentinel or a cluster
     return {} if several else {name: value for name, value in found.items() if value is not None}
 
 

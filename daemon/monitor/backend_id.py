@@ -7,8 +7,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from queued.environment import redact
 
-_ALIASES = {"rediss": "redis", "unix": "redis"}
-_PORTS = {"redis": "6379", "postgresql": "5432"}
+_ALIASES = {
+    "rediss": "redis",
+    "unix": "redis",
+    "rediss+sentinel": "redis+sentinel",
+    "rediss+cluster": "redis+cluster",
+}
+_PORTS = {
+    "redis": "6379",
+    "redis+sentinel": "26379",
+    "redis+cluster": "6379",
+    "postgresql": "5432",
+}
 _LOOPBACK = ("localhost", "127.", "[::1]")
 
 
@@ -30,8 +40,10 @@ def backend_id(url: str, host: str) -> str:
     path = unquote(parts.path).strip("/")
     if parts.scheme == "unix":
         servers, path = f"/{path}", ""
+    if scheme == "redis+sentinel":
+        path = path if "/" in path else f"{path}/{options.pop('db', '0')}"
     port = options.get("port") or _PORTS.get(scheme, "")
-    named = [_with_port(one, port) for one in unquote(servers).lower().split(",")]
+    named = sorted(_with_port(one, port) for one in unquote(servers).lower().split(","))
     local = all(one.startswith((":", "/", *_LOOPBACK)) for one in named)
     database = options.get("dbname") or options.get("db") or path
     prefix = options.get("prefix", "queued")

@@ -12,14 +12,17 @@ from typing import Any
 from weakref import WeakSet
 
 from hiredis import pack_command
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.connection import AbstractConnection
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from queued.drivers.base import Enqueued, NewJob
+from queued.drivers.redis.address import Address, SentinelAddress, address_of
 from queued.drivers.redis.codec import newly_enqueued
 from queued.drivers.redis.commands import Command, Commands
-from queued.drivers.redis.link import Address
+from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
+from queued.drivers.redis.sentinel import connected, reply_of
 from queued.drivers.redis.versions import check_version
 from queued.errors import DriverUnavailable
 
@@ -36,7 +39,7 @@ class BlockingRedis:
     """
 
     def __init__(self, url: str) -> None:
-        self._address = Address.of(url)
+        self._address = address_of(url)
         self._commands = Commands(self._address.prefix)
         self._idle: list[_Line] = []
         _all.add(self)
@@ -72,7 +75,8 @@ class BlockingRedis:
                 raise refusal(error, str(self._address)) from error
             raise
         if any(isinstance(reply, ReadOnlyError) for reply in replies):
-            line.close()  # after a failover the name leads elsewhere
+            line.close()  # after a failover the name leads elsewhere, for all of them
+            self.close()
         else:
             self._idle.append(line)
         for reply in replies:
@@ -94,14 +98,13 @@ class _Line:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._connection = address.blocking_connection()
-        self._checked = False
+        self._connection: AbstractConnection | None = None
 
     @property
     def usable(self) -> bool:
         """Whether the server has neither closed it nor said what nobody asked for."""
         try:
-            return not self._connection.can_read()
+            return self._connection is not None and not self._connection.can_read()
         except (RedisError, OSError):
             return False
 
@@ -111,30 +114,31 @@ class _Line:
         :raises RedisError, OSError: no connection, or no answer in time.
         :raises DriverUnavailable: the server is too old.
         """
-        if not self._checked:
-            self._connection.connect()  # type: ignore[no-untyped-call]
-            [hello] = self._ask([("HELLO",)])
+        if self._connection is None:
+            self._connection = self._connected()
+            [hello] = self._ask(self._connection, [("HELLO",)])
             if isinstance(hello, Exception):
                 raise hello
             check_version(hello, str(self._address))
-            self._checked = True
-        return self._ask(commands)
+        return self._ask(self._connection, commands)
 
     def close(self) -> None:
         """In a forked process its parent's end stays open: redis-py sees to that."""
-        self._connection.disconnect()  # type: ignore[no-untyped-call]
+        if self._connection is not None:
+            self._connection.disconnect()  # type: ignore[no-untyped-call]
 
-    def _ask(self, commands: Sequence[Command]) -> list[Any]:
+    def _connected(self) -> AbstractConnection:
+        if isinstance(self._address, SentinelAddress):
+            return connected(self._address)
+        connection = self._address.blocking_connection(CALL_WITHIN)
+        connection.connect()  # type: ignore[no-untyped-call]
+        return connection
+
+    def _ask(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
         # hiredis' own stub says a tuple of one.
         packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
-        self._connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]
-        return [self._reply() for _ in commands]
-
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response(disconnect_on_error=False)
-        except ResponseError as error:
-            return error
+        connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]
+        return [reply_of(connection) for _ in commands]
 
 
 _all: WeakSet[BlockingRedis] = WeakSet()

@@ -26,6 +26,7 @@ from queued.drivers.base import (
     State,
     Ticks,
 )
+from queued.drivers.redis.address import address_of
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.drivers.redis.codec import (
     batch_of,
@@ -40,7 +41,7 @@ from queued.drivers.redis.codec import (
     unpack_id,
 )
 from queued.drivers.redis.commands import Command, Commands, Value, batches
-from queued.drivers.redis.link import Address, Link
+from queued.drivers.redis.links import link_to
 from queued.drivers.redis.outbox import Outbox
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
@@ -58,7 +59,9 @@ class RedisDriver:
 
     ``url``: redis://, rediss:// or unix://, with redis-py's options in its query; ``?prefix=`` is
     what all keys start with, ``queued`` unless given. Its user needs no more than the ACL
-    ``~queued:* +@read +@write +@scripting +@connection +time``.
+    ``~queued:* +@read +@write +@scripting +@connection +time``. With redis+sentinel:// the hosts
+    are those of sentinels, ``/service`` follows them, and ``sentinel_username`` and
+    ``sentinel_password`` in the query are for them.
 
     :raises ConfigError: the URL has an option that is unknown or wrong.
     """
@@ -67,11 +70,11 @@ class RedisDriver:
     blocking = BlockingRedis
 
     def __init__(self, url: str) -> None:
-        address = Address.of(url)
+        address = address_of(url)
         self._address = str(address)
         self._commands = Commands(address.prefix)
-        self._main = Link(address)
-        self._waiter = Link(address)
+        self._main = link_to(address)
+        self._waiter = link_to(address)
         self._outbox = Outbox(self._commands, self._run)
 
     async def open(self) -> None:

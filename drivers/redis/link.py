@@ -6,95 +6,20 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
 from hiredis import pack_command
-from redis import connection as blocking
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, RedisError
-from redis.retry import Retry as BlockingRetry
 
+from queued.drivers.redis.address import Address
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.wire import Wire
-from queued.errors import ConfigError, DriverUnavailable
-from queued.version import __version__
-
-try:
-    from redis.driver_info import DriverInfo
-except ImportError:  # redis-py 6
-    _WHO: dict[str, Any] = {"lib_name": "queued", "lib_version": __version__}
-else:
-    _WHO = {"driver_info": DriverInfo("queued", __version__)}
-# What CLIENT LIST shows. Without it each connection reads the metadata of redis-py's package: 2 MB
-# of a worker's private memory.
+from queued.errors import DriverUnavailable
 
 CALL_WITHIN = 10.0
 """Seconds until a call that is not answered counts as unavailable, connecting included."""
-
-_CONNECT_WITHIN = 5.0
-_OURS = {
-    "decode_responses": False,
-    "health_check_interval": 0,
-    "protocol": 2,
-    "retry_on_error": [],
-    "retry_on_timeout": False,
-    "socket_connect_timeout": _CONNECT_WITHIN,
-    **_WHO,
-}
-"""Options of a connection that no URL changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """What a URL says. ``str`` is what may be shown: it holds no secret."""
-
-    kind: type[AbstractConnection]
-    options: dict[str, Any]
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str) -> Address:
-        """Read redis://, rediss:// and unix:// URLs, with redis-py's options in their query.
-
-        :raises ConfigError: an option is unknown or has a wrong value, or the prefix has braces.
-        """
-        try:
-            options: dict[str, Any] = dict(parse_url(url))
-        except ValueError:  # its text may show a part of the password
-            hint = "special characters in a password are written as %XX"
-            raise ConfigError([f"connection: this Redis URL cannot be read; {hint}"]) from None
-        prefix = str(options.pop("prefix", "queued"))
-        address = cls(options.pop("connection_class", Connection), options, prefix)
-        try:
-            address.connection()
-        except (TypeError, RedisError) as error:
-            raise ConfigError([f"connection: a wrong option in the Redis URL: {error}"]) from error
-        if not prefix or set("{}") & set(prefix):
-            raise ConfigError(["connection: the prefix must not be empty nor contain braces"])
-        return address
-
-    def connection(self) -> AbstractConnection:
-        """Return a new connection, not connected; one that never repeats a command by itself."""
-        # A timeout would mean wait_for, which can swallow a cancellation.
-        ours = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None}
-        return self.kind(**{**self.options, **_OURS, **ours})
-
-    def blocking_connection(self) -> blocking.AbstractConnection:
-        """Return the like for a thread without an event loop; a silent server is given up on."""
-        kind = getattr(blocking, self.kind.__name__)  # the two modules use the same names
-        ours = {"retry": BlockingRetry(NoBackoff(), 0), "socket_timeout": CALL_WITHIN}
-        made: blocking.AbstractConnection = kind(**{**self.options, **_OURS, **ours})
-        return made
-
-    def __str__(self) -> str:
-        if "path" in self.options:
-            return str(self.options["path"])
-        return f"{self.options.get('host', 'localhost')}:{self.options.get('port', 6379)}"
 
 
 class Link:

@@ -51,7 +51,7 @@ class Wire(asyncio.Protocol):
             raise Disconnected("the server closed the connection")
         self._replies, self._count = [], count
         self._answered = self._loop.create_future()
-        bound = self._loop.call_at(deadline, self._break, TimeoutError())
+        bound = self._loop.call_at(deadline, self.give_up, TimeoutError())
         self.transport.write(packed)
         try:
             return await self._answered
@@ -68,23 +68,24 @@ class Wire(asyncio.Protocol):
             while (reply := self._reader.gets()) is not _MORE:
                 self._replies.append(reply)
         except InvalidResponse as error:
-            self._break(error)
+            self.give_up(error)
             return
         if self._answered is None or len(self._replies) > self._count:
-            self._break(Disconnected("the server sent what was not asked for"))
+            self.give_up(Disconnected("the server sent what was not asked for"))
         elif len(self._replies) == self._count and not self._answered.done():
             self._answered.set_result(self._replies)
 
     def eof_received(self) -> None:
         """Note that no more replies come; the transport closes itself."""
-        self._break(Disconnected("the server closed the connection"))
+        self.give_up(Disconnected("the server closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the caller, and whoever waits for the connection to be closed."""
-        self._break(exc or Disconnected("the server closed the connection"))
+        self.give_up(exc or Disconnected("the server closed the connection"))
         self._before.connection_lost(exc)
 
-    def _break(self, error: Exception) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Have the call under way, if any, end with ``error``; there can be no further one."""
         self.open = False
         if self._answered is not None and not self._answered.done():
             self._answered.set_exception(error)

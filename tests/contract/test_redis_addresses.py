@@ -7,8 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from redis.asyncio.connection import SSLConnection
 
 from queued.drivers.redis import RedisDriver
+from queued.drivers.redis.address import SentinelAddress, address_of
 from queued.drivers.redis.versions import is_too_old
 from queued.errors import ConfigError, DriverUnavailable
 from tests.contract.backends import unavailable
@@ -61,6 +63,11 @@ async def test_tls(tmp_path: Path) -> None:
         "redis://localhost?colour=red",
         "redis://localhost?db=first",
         "redis://:se/cret@localhost",
+        "redis+sentinel://:se/cret@localhost/jobs",
+        "redis+sentinel://:secret@localhost",
+        "redis+sentinel://:secret@localhost:x/jobs",
+        "redis+sentinel://:secret@localhost/jobs/first",
+        "redis+sentinel://localhost/jobs?colour=red&sentinel_password=secret",
     ],
 )
 def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> None:
@@ -70,6 +77,25 @@ def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> N
     assert problem.startswith("connection: ")
     assert "\n" not in problem
     assert "cret" not in problem
+
+
+def test_sentinels_have_a_login_of_their_own_and_the_rest_in_common() -> None:
+    options = "socket_keepalive=true&sentinel_username=ann&sentinel_password=p%40s&prefix=mine"
+    url = f"rediss+sentinel://bob:b%3Fb@one,[::1]:5/jobs/3?{options}"
+    address = address_of(url)
+    assert isinstance(address, SentinelAddress)
+    assert str(address) == "jobs (sentinels one:26379, [::1]:5)"
+    assert (address.service, address.prefix) == ("jobs", "mine")
+    primary = address.at("two", 6379)
+    assert str(primary) == "two:6379"
+    logins = {"username": "bob", "password": "b?b", "db": 3}
+    assert primary.options == logins | {"host": "two", "port": 6379, "socket_keepalive": True}
+    own = {"username": "ann", "password": "p@s", "socket_keepalive": True}
+    assert [one.options for one in address.sentinels] == [
+        own | {"host": "one", "port": 26379},
+        own | {"host": "::1", "port": 5},
+    ]
+    assert {one.kind for one in (primary, *address.sentinels)} == {SSLConnection}
 
 
 @pytest.mark.parametrize(

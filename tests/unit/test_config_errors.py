@@ -176,7 +176,10 @@ queues:
         # back-ends
         ("connection: oracle://x\nqueues: {a: }", "connection: no driver for oracle://; known are"),
         ("connection: rediss+x://x\nqueues: {a: }", 'did you mean "rediss://"?'),
-        ("connection: redis+sentinel://x\nqueues: {a: }", "is not supported yet; use redis://"),
+        ("connection: redis+sentinel://x\nqueues: {a: }", "the service that the sentinels watch"),
+        ("connection: redis+sentinel://h:x/s\nqueues: {a: }", "the host or port is wrong"),
+        ("connection: redis+sentinel://h,,i/s\nqueues: {a: }", "the host or port is wrong"),
+        ("connection: redis+sentinel://h/s/zero\nqueues: {a: }", "a database of Redis is a number"),
         ("connection: redis+cluster://x\nqueues: {a: }", "is not supported yet; use redis://"),
         ("connection: postgres://x:y/z\nqueues: {a: }", "the host or port is wrong"),
         ("connection: memory://\nqueues: {a: }", "connection: is private to one process"),

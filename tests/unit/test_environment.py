@@ -76,6 +76,10 @@ def test_expand_refuses_malformed_references(text: str, complaint: str) -> None:
         ("postgresql://u:p?w@h/db?x=1", "postgresql://u:***@h/db?x=1"),
         ("postgresql://h/db?user=u&password=pw", "postgresql://h/db?user=u&password=***"),
         ("sqlite:////home/a@b/queued.db", "sqlite:////home/a@b/queued.db"),
+        (
+            "redis+sentinel://u:p,@a,b:1/s?sentinel_password=p&prefix=x",
+            "redis+sentinel://u:***@a,b:1/s?sentinel_password=***&prefix=x",
+        ),
     ],
 )
 def test_redact(url: str, shown: str) -> None:

@@ -246,7 +246,13 @@ async def test_a_broken_processor_costs_no_job(processor, queue):
 
 @pytest.mark.parametrize(
     "url",
-    ["sqlite:///queued.db", "redis+sentinel://a:1,b:2/x", "redis+cluster://a,b", "redis://h:port"],
+    [
+        "sqlite:///queued.db",
+        "redis+sentinel://a:1,b:2/x",
+        "redis+sentinel://a:1/x",
+        "redis+cluster://a,b",
+        "redis://h:port",
+    ],
 )
 def test_where_no_one_address_is_none_is_told(url):
     from queued.jobs import spans
