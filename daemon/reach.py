@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ log = structlog.get_logger()
 
 GAP = 5.0
 """Seconds without an answer that count as a break: this process slept, or a call hung."""
+SETTLED = 15.0
+"""Seconds without a failure after which an outage that came back at once is over."""
 
 
 class Reach:
@@ -31,6 +34,10 @@ class Reach:
         self._errors: Family[Counter] = metrics.counter("driver_errors_total", "driver", "kind")
         self._errors.series(driver, "unavailable")  # at zero: then the first one is an increase
         self._up: bool | None = None
+        self._error = ""
+        self._failed_at = self._over_at = -math.inf
+        self._told_at: float | None = None
+        self._relapsed = False
         self._since = clock()
         self._steady_since = self._answered_at = self._since
 
@@ -48,6 +55,14 @@ class Reach:
     def steady(self) -> float:
         """Seconds for which every call was answered and no two were more than ``GAP`` apart."""
         return max(0.0, self._answered_at - self._steady_since) if self.up else 0.0
+
+    @property
+    def error(self) -> str:
+        """What the last call that failed was told, if that was just now; else nothing.
+
+        Where ``up``, other calls are answered: a full disk still reads.
+        """
+        return self._error if self._clock() - self._failed_at <= GAP or self._up is False else ""
 
     @contextmanager
     def watch(self, operation: str) -> Iterator[None]:
@@ -71,15 +86,20 @@ class Reach:
         if not self.up or now - self._answered_at > GAP:
             self._steady_since = now
         self._answered_at = now
-        if self._up is False:
-            log.info("backend.reachable", driver=self.driver, away=round(self.since, 1))
         if not self.up:
             self._up, self._since = True, now
+        told_at = self._told_at
+        if told_at is None or (self._relapsed and now - self._failed_at < SETTLED):
+            return
+        log.info("backend.reachable", driver=self.driver, away=round(now - told_at, 1))
+        self._told_at, self._over_at = None, now
 
     def _failed(self, error: DriverUnavailable) -> None:
-        if self._up is False:
-            return
-        log.warning("backend.unreachable", driver=self.driver, error=str(error))
-        if self._up:
-            self._since = self._clock()
-        self._up = False
+        now = self._clock()
+        self._error, self._failed_at = str(error), now
+        if self._up is not False:
+            self._since = now if self._up else self._since
+            self._up = False
+        if self._told_at is None:  # where reads are answered and writes are not, this would flap
+            self._told_at, self._relapsed = now, now - self._over_at < SETTLED
+            log.warning("backend.unreachable", driver=self.driver, error=self._error)

@@ -58,6 +58,8 @@ class Sentence:
     """Seconds until the next run after a timeout."""
     ran: float
     """Seconds from its start to the judgement."""
+    limit: float = 0.0
+    """Seconds that it might run; 0: for ever."""
 
     def to_frame(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,6 +89,7 @@ def judge(
             max_tries=slot.max_tries,
             retry_in=_sound(slot.retry_in),
             ran=_sound(now - slot.started),
+            limit=_sound(slot.deadline - slot.started),
         )
         for slot in slots
     }

@@ -151,6 +151,8 @@ class Overview:
     backend_up: bool
     backend_since: float
     """Seconds since the back-end became what ``backend_up`` says."""
+    backend_error: str = ""
+    """What it answered to a call that failed just now; other calls may succeed."""
     fleet_age: float | None
     """Since the master last told of its pools."""
     sample_age: float | None
@@ -185,7 +187,9 @@ class Overview:
     def unready(self) -> Iterator[str]:
         """Yield why jobs cannot run, a sentence each."""
         if not self.backend_up:
-            yield f"backend unreachable since {self.backend_since:.0f} s"
+            away = format_duration(int(self.backend_since))
+            why = f": {self.backend_error}" if self.backend_error else ""
+            yield f"backend unreachable for {away}{why}"
         if self.fleet_age is None:
             yield "the master has not told of its pools yet"
         for pool in self.pools:
@@ -194,6 +198,8 @@ class Overview:
 
     def warnings(self) -> Iterator[str]:
         """Yield what somebody should look at though the daemon is ready, a sentence each."""
+        if self.backend_up and self.backend_error:
+            yield f"the back-end refuses some calls: {self.backend_error}"
         if self.fleet_stale:
             yield "the master is silent: the pools are shown as they last were"
         if self.sample_stale and self.sample_age is not None:

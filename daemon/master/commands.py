@@ -128,6 +128,7 @@ class Commands:
             "connection_source": master.loaded.connection_source,
             "http": master.http,
             "driver_up": force.sample.get("driver_up"),
+            "driver_error": force.sample.get("driver_error", ""),
             "sampled_at": force.sample.get("at"),
             "queues": force.sample.get("queues", {}),
             "recent": force.sample.get("recent", {}),

@@ -230,6 +230,7 @@ class Monitor:
             "type": "sample",
             "at": sample.at,
             "driver_up": up,
+            "driver_error": self._janitor.reach.error,
             "queues": queues,
             "recent": self._rates,
         }

@@ -32,6 +32,9 @@ def overview(
         backend=url.partition(":")[0],
         backend_up=reach.up,
         backend_since=reach.since,
+        backend_error="see backend.unreachable in the log"
+        if reach.error
+        else "",  # it has the host
         fleet_age=time.monotonic() - fleet.heard_at if fleet.known else None,
         sample_age=max(0.0, time.time() - sample.at) if sample.at else None,
         config_ok=fleet.config_ok,

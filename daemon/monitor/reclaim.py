@@ -35,6 +35,7 @@ from queued.jobs.outcome import Outcome
 from queued.jobs.outcome import note as outcome_note
 from queued.jobs.outcome import record as outcome_record
 from queued.jobs.payload import job_name
+from queued.units import format_duration
 
 MAX_CRASHES = 3
 """A job whose process died this often while it ran alone is failed."""
@@ -207,8 +208,9 @@ class _Account:
 
     def timed_out(self) -> Reclaim:
         held, sentence = self.held, self.sentence
+        limit = f" of {format_duration(sentence.limit)}" if sentence.limit else ""
         error = (
-            f"JobTimeout: still running after {sentence.ran:.1f} s; "
+            f"JobTimeout: still running after {sentence.ran:.1f} s{limit}; "
             "it could not be cancelled, so its worker was killed"
         )
         note = self.note(Outcome.TIMED_OUT, error)

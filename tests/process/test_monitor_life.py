@@ -59,7 +59,7 @@ async def test_it_outlives_the_back_end(master: Master, valkey: Server) -> None:
     valkey.kill()
     answer = await master.until_get("/readyz", lambda answer: answer.status_code == 503)
     (reason,) = answer.json()["reasons"]
-    assert reason.startswith("backend unreachable since ")
+    assert reason.startswith("backend unreachable for ")
     assert (await master.client.get("/healthz")).status_code == 200
     await master.until(lambda: master.heard("sample", driver_up=False))
     page = await master.until_get("/metrics", lambda answer: "driver_up" in answer.text)

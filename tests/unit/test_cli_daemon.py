@@ -213,6 +213,8 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
     crash = next(line for line in lines if line.startswith("emails/2 crashed "))
     assert crash.endswith(" ago: SIGKILL, killed by the kernel for memory; peak memory 512 MiB")
     assert "emails/2 crashed; it starts again in 2.5 s" in lines
+    look = "queued why emails; queued failed list --group --queue emails (1 job in the last hour)"
+    assert f"look next: {look}" in lines
     assert any(line.startswith("emails/3 has crashed too often") for line in lines)
     assert lines[-1] == "jobs of 1 dead worker wait to be taken back"
 
@@ -256,7 +258,10 @@ HEALTHY: dict[str, Any] = STATUS | {
     [
         ({}, "healthy", ""),
         ({"driver_up": None, "http": None}, "not ready", "the back-end has not answered yet"),
-        ({"driver_up": False}, "not ready", "backend unreachable since "),
+        ({"driver_up": False}, "not ready", "backend unreachable for "),
+        ({"driver_up": False, "driver_error": "no route"}, "not ready", ": no route"),
+        ({"driver_error": "the disk is full"}, "ready, with warnings",
+         "the back-end refuses some calls: the disk is full"),
         ({"sampled_at": 1.0}, "ready, with warnings", "the queues were last seen "),
         ({"quiet": True}, "not ready", "the daemon is quiet"),
         ({"state": "starting"}, "not ready", "the daemon is starting"),

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from queued.daemon.metrics import Metrics
-from queued.daemon.reach import GAP, Reach
+from queued.daemon.reach import GAP, SETTLED, Reach
 from queued.errors import DriverUnavailable, OwnerLost
 
 
@@ -97,6 +97,24 @@ def test_each_change_is_logged_once(reach: Reach, clock: Clock) -> None:
         ("backend.unreachable", None),
         ("backend.reachable", 3),
     ]
+
+
+def test_reads_that_are_answered_between_writes_that_are_not_do_not_fill_the_log(
+    reach: Reach, clock: Clock
+) -> None:
+    """As with a full disk."""
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(100):
+            fail(reach)
+            clock.now += 1
+            answer(reach)
+            assert reach.error == "connection refused"
+        clock.now += SETTLED
+        answer(reach)
+        assert reach.error == ""
+    events = [line["event"] for line in lines]
+    assert events == ["backend.unreachable", "backend.reachable"] * 2
+    assert lines[-1]["away"] == 99 + SETTLED
 
 
 def test_a_back_end_that_was_never_there_is_logged_too(reach: Reach) -> None:

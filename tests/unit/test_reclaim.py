@@ -32,7 +32,7 @@ def held(**counts: int) -> Reservation:
 
 
 def sentence(verdict: Verdict, *, max_tries: int = 3, retry_in: float = 10.0) -> Sentence:
-    return Sentence(verdict, "app.jobs.SendEmail", 7, max_tries, retry_in, ran=1.25)
+    return Sentence(verdict, "app.jobs.SendEmail", 7, max_tries, retry_in, 1.25, limit=1.0)
 
 
 def test_a_finished_job_is_acknowledged_and_was_counted_by_its_worker() -> None:
@@ -102,7 +102,9 @@ def test_a_timeout_on_the_last_try_fails(errors: int, timeouts: int, max_tries: 
     assert one.settlement.charge is Charge.TIMEOUT
     assert one.settlement.hook == 0
     assert one.outcome == "timed_out"
-    assert json.loads(one.settlement.record)["type"] == "queued.errors.JobTimeout"
+    record = json.loads(one.settlement.record)
+    assert record["type"] == "queued.errors.JobTimeout"
+    assert record["error"].startswith("JobTimeout: still running after 1.2 s of 1s; it could not")
 
 
 def test_a_bystander_is_handed_back_uncharged() -> None:

@@ -67,11 +67,12 @@ def test_what_was_scribbled_over_is_no_duration(wild):
     sentence = judge([scribbled], Cause.KILLED_FOR_DEADLINE, {"a"}, now=100.0)["a"]
     assert sentence.retry_in == 0
     assert 0 <= sentence.ran <= 200
+    assert 0 <= sentence.limit <= 200
 
 
 def test_a_sentence_crosses_the_channel():
     sentence = judge([slot("a")], Cause.CRASH, now=100.0)["a"]
-    assert sentence == Sentence(Verdict.CRASHED, "app.Send", 7, 3, 2.0, 10.0)
+    assert sentence == Sentence(Verdict.CRASHED, "app.Send", 7, 3, 2.0, 10.0, 5.0)
     frame = sentence.to_frame()
     assert frame == {
         "verdict": "crashed",
@@ -80,5 +81,6 @@ def test_a_sentence_crosses_the_channel():
         "max_tries": 3,
         "retry_in": 2.0,
         "ran": 10.0,
+        "limit": 5.0,
     }
     assert Sentence.from_frame(frame) == sentence

@@ -40,7 +40,7 @@ async def test_readyz_tells_every_reason() -> None:
     async with running() as (site, client):
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()) == (200, {"ready": True, "reasons": []})
-        site.reasons = ["backend unreachable since 12 s", "pool emails: no worker running (fatal)"]
+        site.reasons = ["backend unreachable for 12s", "pool emails: no worker running (fatal)"]
         answer = await client.get("/readyz")
         assert answer.status_code == 503
         assert answer.json() == {"ready": False, "reasons": site.reasons}

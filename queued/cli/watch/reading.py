@@ -82,6 +82,7 @@ class Reading:
     def notes(self) -> Iterator[str]:
         """Yield what is worth knowing beside the health, a line each."""
         yield from self.overview.pauses(self.now)
+        yield from self._next_looks()
         for pool in self.status["pools"].values():
             crash = pool.get("last_crash")
             if crash and self.now - crash["at"] < RECENT:
@@ -99,6 +100,18 @@ class Reading:
         if self.status.get("unsettled"):
             yield f"jobs of {plural(self.status['unsettled'], 'dead worker')} wait to be taken back"
 
+    def _next_looks(self) -> Iterator[str]:
+        """Yield the commands that say more of what is late, and of what has failed."""
+        looks = [f"queued why {one.name}" for one in self.overview.queues if one.late][:1]
+        lately = {one.name: one.stats.failed_last_hour for one in self.overview.queues if one.stats}
+        failing = [name for name, count in lately.items() if count]
+        if failing:
+            jobs = plural(sum(lately.values()), "job")
+            only = f" --queue {failing[0]}" if len(failing) == 1 else ""
+            looks.append(f"queued failed list --group{only} ({jobs} in the last hour)")
+        if looks:
+            yield f"look next: {'; '.join(looks)}"
+
 
 def _overview(status: Mapping[str, Any], now: float) -> Overview:
     sampled = status.get("sampled_at")
@@ -109,6 +122,7 @@ def _overview(status: Mapping[str, Any], now: float) -> Overview:
         backend=status["connection"].partition(":")[0],
         backend_up=status.get("driver_up") is not False,
         backend_since=status["uptime"] if sample_age is None else sample_age,
+        backend_error=status.get("driver_error") or "",
         fleet_age=0.0,
         sample_age=sample_age,
         config_ok=True,  # said with the error, below
