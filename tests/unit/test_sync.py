@@ -150,7 +150,7 @@ def test_a_call_from_its_own_thread_is_refused_and_hangs_nothing(memory: Queue) 
 
 
 def test_an_interrupted_call_leaves_the_portal_usable() -> None:
-    entered, name = threading.Event(), f"slow{next(numbers)}"
+    entered, seen, name = threading.Event(), threading.Event(), f"slow{next(numbers)}"
 
     class Slow(MemoryDriver):
         slow = True
@@ -169,13 +169,26 @@ def test_an_interrupted_call_leaves_the_portal_usable() -> None:
     register_driver(name, Slow)
     queue = Queue(f"{name}://x")
 
+    def interrupted(*_: object) -> None:
+        if not seen.is_set():
+            seen.set()
+            raise KeyboardInterrupt
+
     def interrupt() -> None:
         entered.wait(30)
         os.kill(os.getpid(), signal.SIGINT)
+        while not seen.wait(0.1):  # one that comes just before a thread blocks does not wake it
+            os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        queue.sync.push(Note())
+    before = signal.signal(signal.SIGINT, interrupted)
+    interrupter = threading.Thread(target=interrupt, daemon=True)
+    interrupter.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            queue.sync.push(Note())
+    finally:
+        interrupter.join()
+        signal.signal(signal.SIGINT, before)
     Slow.slow = False
 
     assert queue.sync.push(Note()).enqueued
