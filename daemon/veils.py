@@ -14,7 +14,7 @@ from typing import Any
 
 from structlog.typing import EventDict
 
-from queued.jobs.outcome import trace
+from queued.jobs.records import trace
 from queued.jobs.veil import Veil
 
 VEIL: ContextVar[Veil | None] = ContextVar("queued_veil", default=None)

@@ -9,27 +9,22 @@ the back-end beside it (``queued.drivers.sequel``): no worker has to remember an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from queued.drivers.sequel import MAX_MEMBERS, Member, NewBatch, Parcel, Place, Sequel
+from queued.drivers.sequel import MAX_MEMBERS, Member, NewBatch
 from queued.errors import DriverUnavailable, InvalidJob, PayloadTooLarge
-from queued.jobs import tracing
 from queued.jobs.client import BATCH_BYTES, unavailable
 from queued.jobs.ids import new_id
 from queued.jobs.job import Job
-from queued.jobs.parcel import Delay, checked_id, pack, seconds_until
+from queued.jobs.parcel import checked_id
+from queued.jobs.work import Encoded, Link, Work, check_ids, pack_link, placed, sending
 from queued.policy import MAX_PAYLOAD
 from queued.units import format_size
 
 if TYPE_CHECKING:
     from queued.jobs.queue import Queue
     from queued.jobs.trace_context import TraceContext
-
-EncodedT = TypeVar("EncodedT")
-ReceiptT = TypeVar("ReceiptT")
 
 MAX_LINKS = 1_000
 """The most links of a chain: each one carries all that come after it."""
@@ -53,95 +48,10 @@ class BatchReceipt(NamedTuple):
     enqueued: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A job within a chain or a batch that goes elsewhere than its class says, or later.
-
-    :param queue: where to; None: the queue of its class, else ``default``.
-    :param delay: how long it waits once it is its turn: seconds, ``"5m"`` or a timedelta.
-    :param id: None for a new one.
-    """
-
-    job: Job
-    queue: str | None = None
-    delay: Delay = 0
-    id: str | None = None
-
-
-class Encoded(NamedTuple):
-    """The links of a chain, ready to be joined. A single job is a chain of one."""
-
-    links: list[Parcel]
-    catch: Parcel | None = None
-
-    def first(self, context: TraceContext | None, member: Member | None = None) -> Parcel:
-        """Return the first link, with all others in its sequel.
-
-        :param context: goes with every job, in a program that traces.
-        """
-        of, catch = len(self.links), b""
-        if self.catch is not None:
-            catch = _in_context(self.catch, context).packed()
-        following: Parcel | None = None
-        for number in range(of, 0, -1):
-            link = _in_context(self.links[number - 1], context)
-            place = Place(self.links[0].job.id, number, of) if of > 1 else None
-            then = following.packed() if following else b""
-            if then or catch or member or place:
-                sequel = Sequel(then, catch, member, place)
-                link = Parcel(link.queue, link.job._replace(sequel=sequel.packed()))
-            following = link
-        assert following is not None
-        return following
-
-    @property
-    def size(self) -> int:
-        """Bytes of all payloads."""
-        catch = [self.catch] if self.catch else []
-        return sum(len(parcel.job.payload) for parcel in self.links + catch)
-
-
-class Work(Generic[EncodedT, ReceiptT]):
-    """Several jobs that are dispatched together."""
-
-    def encode(self) -> EncodedT:
-        """Validate and encode every job, in the caller's own thread.
-
-        :raises InvalidJob: one is wrong; the message says which.
-        """
-        raise NotImplementedError
-
-    @staticmethod
-    def refuse_options(*given: object) -> None:
-        """Raise what is to be said to who dispatches several jobs with the options of one."""
-        if given:
-            raise InvalidJob(
-                "the jobs of a chain or a batch say by themselves where they go and when:"
-                " write Link(job, queue=..., delay=..., id=...)"
-            )
-
-    async def send(self, queue: Queue, encoded: EncodedT) -> ReceiptT:
-        """Enqueue what ``encode`` returned.
-
-        :raises DriverUnavailable: the back-end cannot be reached; its ``ids`` name the jobs.
-        """
-        raise NotImplementedError
-
-    async def dispatch(self, queue: Queue | None = None) -> ReceiptT:
-        """Dispatch it: all of it, or nothing.
-
-        :param queue: the producer; None: the program's.
-        :raises InvalidJob: a job is wrong; the message says which. Nothing was enqueued.
-        :raises DriverUnavailable: the back-end cannot be reached; its ``ids`` name the jobs.
-        """
-        from queued.jobs.queue import queue as of_program  # noqa: PLC0415 - it imports this module
-
-        via = queue or of_program
-        return await self.send(via, self.encode())
-
-
 class Chain(Work[Encoded, ChainReceipt]):
     """Jobs that run one after the other: see ``chain``."""
+
+    kind = "chain"
 
     def __init__(self, links: Iterable[Job | Link]) -> None:
         self._links = list(links)
@@ -157,9 +67,9 @@ class Chain(Work[Encoded, ChainReceipt]):
             raise InvalidJob("a chain needs one job at least")
         if len(self._links) > MAX_LINKS:
             raise InvalidJob(f"a chain has {MAX_LINKS} links at most, got {len(self._links)}")
-        links = [_pack(link, f"links[{n}]") for n, link in enumerate(self._links)]
-        _check_ids([link.job.id for link in links], "links")
-        catch = None if self._catch is None else _pack(self._catch, "catch")
+        links = [pack_link(link, f"links[{n}]") for n, link in enumerate(self._links)]
+        check_ids([link.job.id for link in links], "links")
+        catch = None if self._catch is None else pack_link(self._catch, "catch")
         encoded = Encoded(links, catch)
         if encoded.size > MAX_PAYLOAD:
             raise PayloadTooLarge(
@@ -171,7 +81,7 @@ class Chain(Work[Encoded, ChainReceipt]):
     async def send(self, queue: Queue, encoded: Encoded) -> ChainReceipt:
         ids = [link.job.id for link in encoded.links]
         client = queue.client()
-        with _sending(client.url, [link.queue for link in encoded.links]) as context:
+        with sending(client.url, [link.queue for link in encoded.links]) as context:
             first = encoded.first(context)
             try:
                 [enqueued] = await client.enqueue_all(first.queue, [first.job])
@@ -202,6 +112,8 @@ class EncodedBatch(NamedTuple):
 class PendingBatch(Work[EncodedBatch, BatchReceipt]):
     """Jobs that run side by side, not dispatched yet: see ``batch``."""
 
+    kind = "batch"
+
     def __init__(self, jobs: Iterable[Job | Link | Chain], id: str | None = None) -> None:  # noqa: A002
         self._jobs = list(jobs)
         self._id = id
@@ -229,7 +141,7 @@ class PendingBatch(Work[EncodedBatch, BatchReceipt]):
         if len(self._jobs) > MAX_MEMBERS:
             raise InvalidJob(f"a batch has {MAX_MEMBERS} jobs at most, got {len(self._jobs)}")
         members = [_encode(job, f"jobs[{n}]") for n, job in enumerate(self._jobs)]
-        _check_ids([link.job.id for one in members for link in one.links], "jobs")
+        check_ids([link.job.id for one in members for link in one.links], "jobs")
         callbacks = {name: _encode(job, name.rstrip("_")) for name, job in self._callbacks.items()}
         size = sum(one.size for one in (*members, *callbacks.values()))
         if size > BATCH_BYTES:
@@ -246,7 +158,7 @@ class PendingBatch(Work[EncodedBatch, BatchReceipt]):
         firsts = [one.links[0] for one in encoded.members]
         ids = [first.job.id for first in firsts]
         client = queue.client()
-        with _sending(client.url, [first.queue for first in firsts]) as context:
+        with sending(client.url, [first.queue for first in firsts]) as context:
             try:
                 enqueued = await client.enqueue_batch(encoded.home, encoded.batch(context))
             except DriverUnavailable as error:
@@ -276,49 +188,5 @@ def _encode(job: Job | Link | Chain, where: str) -> Encoded:
         try:
             return job.encode()
         except InvalidJob as error:
-            raise _at(where, error) from error.__cause__
-    return Encoded([_pack(job, where)])
-
-
-def _pack(link: Job | Link, where: str) -> Parcel:
-    one = link if isinstance(link, Link) else Link(link)
-    try:
-        if isinstance(one.job, Work):
-            kind = "chain" if isinstance(one.job, Chain) else "batch"
-            raise InvalidJob(f"a {kind} cannot stand here: dispatch it by itself, or from a job")  # noqa: TRY301
-        parcel = pack(one.job, one.queue, seconds_until(one.delay), one.id)
-        if parcel.job.unique is not None:
-            kind = type(one.job).__name__
-            raise InvalidJob(  # noqa: TRY301
-                f"{kind} has a unique_key, and what follows a job that is not enqueued would wait"
-                " for ever: dispatch it by itself, or from a job"
-            )
-    except InvalidJob as error:
-        raise _at(where, error) from error.__cause__
-    return parcel
-
-
-def _at(where: str, error: InvalidJob) -> InvalidJob:
-    return type(error)(f"{where}: {error}")
-
-
-def _check_ids(ids: Sequence[str], where: str) -> None:
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
-        raise InvalidJob(f"{where}: the id {twice!r} is given twice")
-
-
-def _in_context(parcel: Parcel, context: TraceContext | None) -> Parcel:
-    return parcel if context is None else Parcel(parcel.queue, context.in_job(parcel.job))
-
-
-@contextmanager
-def _sending(url: str, queues: Sequence[str]) -> Iterator[TraceContext | None]:
-    """Have a span around jobs' way to the back-end, in a program that traces."""
-    if not tracing.is_on():
-        yield None
-        return
-    from queued.jobs import spans  # noqa: PLC0415 - loads OpenTelemetry
-
-    with spans.sending_many(url, queues) as context:
-        yield context
+            raise placed(where, error) from error.__cause__
+    return Encoded([pack_link(job, where)])

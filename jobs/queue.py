@@ -21,13 +21,13 @@ from queued.drivers.sequel import Batch, Parcel
 from queued.environment import find_connection, normalise, who
 from queued.errors import DriverError, DriverUnavailable
 from queued.jobs import tracing
-from queued.jobs.chains import ReceiptT, Work
 from queued.jobs.client import Client, Clients, unavailable
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, checked_id, checked_queue, pack, seconds_until
 from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.text import one_line
 from queued.jobs.unique import Lasting
+from queued.jobs.work import ReceiptT, Work
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -20,12 +20,12 @@ from typing import Any, TypeVar, overload
 
 from queued.drivers.base import QueueStats
 from queued.drivers.sequel import Batch
-from queued.jobs.chains import ReceiptT, Work
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, pack, seconds_until
 from queued.jobs.queue import Queue, Receipt
 from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.unique import Lasting
+from queued.jobs.work import ReceiptT, Work
 
 CLOSE_WITHIN = 2.0
 """Seconds that the end of a program waits for connections to be closed."""

@@ -18,11 +18,12 @@ from __future__ import annotations
 from queued import errors
 from queued.drivers import register_driver
 from queued.drivers.sequel import Batch
-from queued.jobs.chains import BatchReceipt, ChainReceipt, Link, batch, chain
+from queued.jobs.chains import BatchReceipt, ChainReceipt, batch, chain
 from queued.jobs.function import job
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail, Retry
 from queued.jobs.queue import Queue, Receipt, dispatch, queue
+from queued.jobs.work import Link
 from queued.version import __version__
 
 __all__ = [

@@ -32,9 +32,9 @@ from queued.drivers.base import (
 from queued.errors import JobCrashed, JobTimeout
 from queued.jobs.dossier import own_first
 from queued.jobs.outcome import Outcome
-from queued.jobs.outcome import note as outcome_note
-from queued.jobs.outcome import record as outcome_record
 from queued.jobs.payload import job_name
+from queued.jobs.records import note as outcome_note
+from queued.jobs.records import record as outcome_record
 from queued.units import format_duration
 
 MAX_CRASHES = 3

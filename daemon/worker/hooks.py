@@ -26,9 +26,10 @@ from queued.drivers.base import FailedJob
 from queued.errors import DriverUnavailable, JobTimeout, QueuedError
 from queued.jobs.header import header_of
 from queued.jobs.job import Job, has_failed_hook
-from queued.jobs.outcome import OF_PAYLOAD, Outcome, exception_of, trace
+from queued.jobs.outcome import OF_PAYLOAD, Outcome, exception_of
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.payload import job_name, prepare, verify
+from queued.jobs.records import trace
 from queued.jobs.text import error_text
 from queued.jobs.veil import Veil
 

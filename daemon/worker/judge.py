@@ -17,9 +17,10 @@ from queued.drivers.base import Charge, Fail, Release
 from queued.errors import JobTimeout
 from queued.jobs.dossier import own_first
 from queued.jobs.limits import Limits
-from queued.jobs.outcome import OF_PAYLOAD, Decision, Outcome, decide, note, trace
+from queued.jobs.outcome import OF_PAYLOAD, Decision, Outcome, decide
 from queued.jobs.outcome import Fail as FailNow
 from queued.jobs.outcome import Retry as RetryLater
+from queued.jobs.records import note, trace
 from queued.units import format_duration
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ import structlog
 
 from queued.daemon.spec import WorkerSpec
 from queued.jobs import imports, tracing
-from queued.jobs.outcome import trace
+from queued.jobs.records import trace
 
 if TYPE_CHECKING:
     from queued.daemon.worker.spans import Spans

@@ -1,7 +1,7 @@
 """What people may read with SQL of their own: the failed jobs, in columns for people.
 
 The tables are ours to change; this view is a promise (docs/failed-jobs.md). Records are JSON as
-``queued.jobs.outcome.record`` writes it, and whatever else is stored as one is shown in
+``queued.jobs.records.record`` writes it, and whatever else is stored as one is shown in
 hexadecimal: a view must not fail for one row. Times are UTC.
 """
 

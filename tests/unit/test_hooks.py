@@ -14,7 +14,7 @@ from queued.daemon.worker.hooks import Hooks
 from queued.daemon.worker.worker import Worker
 from queued.drivers.base import Charge, Fail
 from queued.errors import JobCrashed, JobTimeout
-from queued.jobs import outcome
+from queued.jobs import outcome, records
 from queued.jobs.job import Job
 from tests.unit.working import QUEUE, Shop, until, until_async
 
@@ -232,7 +232,7 @@ async def fail(shop: Shop, payload_of: Job, reason: str, kind: str) -> str:
     """Have a job failed by a janitor, whose hook is then any worker's to run."""
     [job_id] = await shop.push(payload_of)
     answer = await shop.driver.exchange(QUEUE, "dead", want=1)
-    record = outcome.record(
+    record = records.record(
         error="gone", kind=kind, trace="", at=0.0, worker="w", job="j", reason=reason
     )
     settlement = Fail(job_id, answer.jobs[0].fence, Charge.CRASH, record, hook=0)

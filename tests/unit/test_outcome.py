@@ -16,20 +16,8 @@ from queued.drivers.states import Charge
 from queued.errors import CorruptPayload, JobCrashed, JobTimeout, UnknownJob
 from queued.jobs.backoff import Backoff
 from queued.jobs.limits import Limits
-from queued.jobs.outcome import (
-    HOOK_AFTER,
-    MAX_NOTE,
-    MAX_TRACEBACK,
-    Decision,
-    Fail,
-    Outcome,
-    Retry,
-    decide,
-    exception_of,
-    note,
-    record,
-    trace,
-)
+from queued.jobs.outcome import HOOK_AFTER, Decision, Fail, Outcome, Retry, decide, exception_of
+from queued.jobs.records import MAX_NOTE, MAX_TRACEBACK, note, record, trace
 from queued.jobs.registry import lookup
 
 LIMITS = Limits(max_tries=3, timeout=30.0, backoff=Backoff((10.0, 20.0)))

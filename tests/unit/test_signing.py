@@ -14,12 +14,13 @@ from queued.drivers.base import Charge, Fail, NewJob
 from queued.drivers.sequel import links
 from queued.errors import BadSignature
 from queued.jobs import payload
-from queued.jobs.chains import Link, chain
+from queued.jobs.chains import chain
 from queued.jobs.header import plain_header
 from queued.jobs.job import Job
 from queued.jobs.payload import adopt, decode, encode, job_name, pack, verify
 from queued.jobs.queue import Queue
 from queued.jobs.trace_context import TraceContext
+from queued.jobs.work import Link
 from queued.policy import Policy, generate_key
 from tests.unit.working import QUEUE, Shop, counted, until_async
 

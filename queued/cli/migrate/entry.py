@@ -17,7 +17,7 @@ from typing import Any
 from queued.drivers.base import QUEUE_PATTERN, Counts, FailedJob, NewJob
 from queued.errors import EncryptionError, InvalidJob, JobDefinitionError, UnknownJob
 from queued.jobs import payload, registry
-from queued.jobs.outcome import record
+from queued.jobs.records import record
 from queued.jobs.redaction import redact_text
 from queued.jobs.text import nearest, safe_lines
 
