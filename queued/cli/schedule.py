@@ -13,7 +13,7 @@ import click
 
 from queued.cli.failures import Refused
 from queued.cli.options import backend_options, example, load_config
-from queued.cli.output import print_json, print_table
+from queued.cli.output import ago, print_json, print_table
 from queued.units import format_duration
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ class Row(NamedTuple):
     name: str
     schedule: Schedule
     last: int | None
-    """None: no daemon has taken it up yet."""
+    """Up to where its ticks are seen to; None: no daemon has taken it up yet."""
     next: int | None
+    ticked: bool
+    """Whether ``last`` is a tick, and not the moment since which a daemon knows the schedule."""
+    overdue: int | None
+    """The first tick that a daemon should have taken and none has; None: there is none."""
 
     @property
     def when(self) -> str:
@@ -52,12 +56,27 @@ class Row(NamedTuple):
         moment = datetime.fromtimestamp(tick, zone(self.schedule.timezone))
         return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
+    @property
+    def last_text(self) -> str:
+        return self.text(self.last) if self.ticked else f"none since {self.text(self.last)}"
+
+    @property
+    def trouble(self) -> str | None:
+        """What is not as it should be, and where to look; None: nothing."""
+        if self.last is None:
+            return f"{self.name}: no daemon knows it yet: queued start, or queued reload"
+        if self.overdue is None:
+            return None
+        tick = f"the tick of {self.text(self.overdue)} ({ago(self.overdue)})"
+        look = "does one run (queued status)? its log says more (schedule.*, backend.unreachable)"
+        return f"{self.name}: {tick} was taken by no daemon; {look}"
+
     def as_json(self) -> dict[str, Any]:
         one = self.schedule
         return {
             "name": self.name, "job": one.job, "queue": one.queue, "cron": one.cron,
             "every": one.every, "timezone": one.timezone, "catch_up": one.catch_up,
-            "last_tick": self.last, "next_tick": self.next,
+            "last_tick": self.last, "next_tick": self.next, "overdue_tick": self.overdue,
         }  # fmt: skip
 
 
@@ -81,20 +100,28 @@ def list_(config: Path, connection: str | None, *, as_json: bool) -> None:
     elif rows:
         shown = [
             (row.name, row.when, row.schedule.job, row.schedule.queue,
-             row.text(row.last), row.text(row.next))
+             "-" if row.last is None else row.last_text, row.text(row.next))
             for row in rows
         ]  # fmt: skip
         print_table(("schedule", "when", "job", "queue", "last", "next"), shown)
+        for row in rows:
+            if row.trouble:
+                click.echo(row.trouble)
     else:
         click.echo(f"{config} has no schedule")
 
 
 def _row(name: str, one: Schedule, known: Ticks) -> Row:
-    from queued.jobs.timetable import Timetable  # noqa: PLC0415 - only where it is used
+    from queued.jobs.timetable import LATE, Timetable  # noqa: PLC0415 - only where it is used
 
     table = Timetable(cron=one.cron, every=one.every, timezone=one.timezone)
-    last = known.last.get(name)
-    return Row(name, one, last, table.next(max(int(known.now), last or 0)))
+    last, now = known.last.get(name), int(known.now)
+    following = table.next(max(now, last or 0))
+    if last is None:
+        return Row(name, one, None, following, ticked=False, overdue=None)
+    due = table.next(last)
+    overdue = due if due is not None and due < now - LATE else None
+    return Row(name, one, last, following, ticked=table.next(last - 1) == last, overdue=overdue)
 
 
 @schedule.command(epilog=example("queued schedule run weekly-cleanup"))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from queued.cli import backend
 from queued.cli.exits import Exit
+from queued.drivers.base import Driver
 from tests.unit.commands import Application, application
 
 app = pytest.fixture(application)
@@ -68,6 +72,32 @@ def test_list_and_run(app: Application) -> None:
     a, b = app("schedule", "list", "--json").json
     assert (a["name"], a["last_tick"], a["timezone"]) == ("a", None, "Europe/Paris")
     assert b["next_tick"] % 600 == 0
+    assert listed.count("no daemon knows it yet: queued start, or queued reload") == 2
+
+
+def test_list_says_what_no_daemon_has_taken(app: Application) -> None:
+    configure(
+        app,
+        "taken: {every: 1h, job: work.Nightly}",
+        "waiting: {every: 1h, job: work.Nightly}",
+        "new: {every: 1h, job: work.Nightly}",
+    )
+    hour = int(time.time()) // 3600 * 3600
+    known = {"taken": hour + 3600, "waiting": hour - 7200, "new": hour + 3601}
+
+    async def take_up(driver: Driver) -> None:
+        for name, last in known.items():
+            await driver.tick("default", name, None, last, None)
+
+    app("dispatch", app.job("Nightly"))  # makes the database
+    backend.ask(app.url, take_up)
+    taken, waiting, new = app("schedule", "list", "--json").json
+    assert (taken["overdue_tick"], new["overdue_tick"]) == (None, None)
+    assert waiting["overdue_tick"] == hour - 3600
+    _head, *rows, note = app("schedule", "list").out.splitlines()
+    assert [" none since " in row for row in rows] == [False, False, True]
+    assert note.startswith("waiting: the tick of ")
+    assert "was taken by no daemon; does one run (queued status)?" in note
 
 
 def test_wrong_names(app: Application) -> None:
