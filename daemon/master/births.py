@@ -162,4 +162,4 @@ class Births:
         if template.error:
             return  # it has said so itself
         what = "the template died" if template.imported else "the imports ended the process"
-        self.on_template(template, f"{what} ({exit_.text})")
+        self.on_template(template, template.hung or f"{what} ({exit_.text})")

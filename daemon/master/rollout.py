@@ -43,7 +43,9 @@ class Rollout:
         """Take note of a death that nobody asked for."""
         if child.code != self.generation or child.solo or self.done:
             return
-        if not child.settled and now - child.started < STABLE_AFTER:
+        if not child.said_ready:  # which takes it 30 s to be killed for
+            self.stop(f"{child.name} of the new code never came up ({how})")
+        elif not child.settled and now - child.started < STABLE_AFTER:
             self.stop(f"{child.name} of the new code ended at once ({how})")
 
     def stop(self, error: str) -> None:

@@ -37,6 +37,8 @@ from queued.daemon.spec import WorkerSpec
 
 FORK_TIMEOUT = 10.0
 """Seconds from one answer to the next; one takes milliseconds."""
+IMPORTS_WITHIN = 300.0
+"""Seconds. An import that waits for ever would keep every later reload and restart waiting, too."""
 
 
 class Template:
@@ -50,7 +52,9 @@ class Template:
         self.imported = False
         """It has been ready once."""
         self.error = ""
-        """Why its imports failed."""
+        """Why its imports failed, as it has said."""
+        self.hung = ""
+        """What it was killed for."""
         self.closed = False
         """It is gone: what was asked of it and not answered never will be."""
         self._requests: deque[tuple[bytes, list[int]]] = deque()
@@ -107,9 +111,14 @@ class Template:
 
     def receive(self) -> list[Frame]:
         """Return what it has said, without blocking."""
-        frames = []
+        frames: list[Frame] = []
         while data := self._packet():
-            frame = json.loads(data)
+            try:
+                frame = _understood(data)
+            except (ValueError, LookupError, TypeError, RecursionError):
+                self.kill()  # an import wrote to our socket: nothing more that comes can be trusted
+                self.hung = "an import wrote to a socket of queued's"
+                break
             if frame["type"] == "ready":
                 self.ready = self.imported = True
             elif frame["type"] == "failed":
@@ -129,9 +138,13 @@ class Template:
             self.kill()
         return data
 
-    def hangs(self, now: float) -> bool:
-        """Tell whether it answers none of the requests that it has, for too long."""
-        return bool(self._pending) and now - self._heard > FORK_TIMEOUT
+    def hangs(self, now: float) -> str:
+        """Say what takes too long, the imports or an answer; nothing: it does not hang."""
+        if not self.imported and now - self.started > IMPORTS_WITHIN:
+            return f"the imports took longer than {IMPORTS_WITHIN:g} s"
+        if self._pending and now - self._heard > FORK_TIMEOUT:
+            return f"the template forked no worker for {FORK_TIMEOUT:g} s"
+        return ""
 
     def kill(self) -> None:
         """End it, whatever it is doing. The master reaps it as any other child."""
@@ -151,6 +164,24 @@ class Template:
         self._sock.close()
 
 
+def _understood(data: bytes) -> Frame:
+    """Return a frame.
+
+    :raises (ValueError, LookupError, TypeError, RecursionError): it is none of ours.
+    """
+    frame: Frame = json.loads(data)
+    known = {
+        "ready": {"warnings": list},
+        "failed": {"error": str},
+        "forked": {"id": int, "pid": int},
+        "unforked": {"id": int, "error": str},
+    }
+    for name, kind in known[frame["type"]].items():
+        if not isinstance(frame[name], kind):
+            raise TypeError(name)
+    return frame
+
+
 class InPlace:
     """Stands in for a template where there is no subreaper: the master forks, workers import."""
 
@@ -159,7 +190,7 @@ class InPlace:
         self.generation = generation
         self.started = now
         self.ready = self.imported = True
-        self.error = ""
+        self.error = self.hung = ""
         self.closed = False
         self.pid: int | None = None
         self.pending = False

@@ -30,6 +30,8 @@ MAX_REQUEST = 512 * 1024
 IMPORT_PATIENCE = 5.0
 """Seconds that a fork waits for what other threads of the template are importing."""
 IMPORT_FAILED = 78
+MAX_SAID = 30_000
+"""Characters of what is wrong with the imports: escaped, they still fit a packet."""
 
 
 class Programs(Protocol):
@@ -65,11 +67,11 @@ def run_template(sock: socket.socket, code: Code, programs: Programs, master: in
         warnings = programs.load(code.imports, code.folder)
         programs.warm(code.url)
     except QueuedError as error:
-        _say(sock, {"type": "failed", "error": str(error)})
+        _say(sock, {"type": "failed", "error": "\n".join(_first(str(error).splitlines()))})
         return IMPORT_FAILED
     gc.collect()
     gc.freeze()  # what is here now is never collected, so its pages stay shared
-    _say(sock, {"type": "ready", "warnings": warnings})
+    _say(sock, {"type": "ready", "warnings": _first(warnings)})
     while request := _request(sock):
         _answer(sock, request, programs, master)
     return 0
@@ -127,6 +129,18 @@ def _imports_under_way() -> bool:
     # Not by the modules' own __getattr__, which may import.
     specs = [object.__getattribute__(module, "__dict__").get("__spec__") for module in modules]
     return any(getattr(spec, "_initializing", False) for spec in specs)
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    """Return as many lines as a packet takes: one that is too long would never be sent."""
+    found: list[str] = []
+    room = MAX_SAID
+    for line in lines:
+        room -= len(line)
+        if room < 0:
+            return [*found, f"and {len(lines) - len(found)} more like these"]
+        found.append(line)
+    return found
 
 
 def _say(sock: socket.socket, frame: Frame) -> None:

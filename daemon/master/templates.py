@@ -135,8 +135,9 @@ class Templates:
                 self._read(template)
                 continue
             template.flush()
-            if template.hangs(now):
-                log.error("template.hangs", pid=template.pid)
+            if hung := template.hangs(now):
+                template.hung = hung
+                log.error("template.hangs", pid=template.pid, error=hung)
                 template.kill()
         if self.current is None and self._code is not None and now >= self._again_at:
             self._renew(now)

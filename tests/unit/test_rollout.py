@@ -49,11 +49,25 @@ def test_a_worker_of_the_new_code_that_dies_at_once_stops_it(benches):
     second.pool.code = 2
     second.tick()
     victim = next(child for child in second.pool.children if child.code == 2)
+    victim.said_ready = True
     rollout.died(victim, "SIGSEGV", second.now + 0.5)
     assert "emails/1 of the new code ended at once (SIGSEGV)" in rollout.error
     assert (first.pool.code, second.pool.code) == (1, 1)
     rollout.tick()
     assert not rollout.done
+
+
+def test_a_worker_of_the_new_code_that_never_comes_up_stops_it(benches):
+    """Else its seat is given up in the end, and the change would wait for it for ever."""
+    first, _ = benches
+    rollout = Rollout([first.pool], 2)
+    rollout.tick()
+    first.tick()
+    new = first.pool.children[-1]
+    assert (new.code, new.said_ready) == (2, False)
+    rollout.died(new, "SIGABRT", first.now + 31.0)
+    assert "emails/1 of the new code never came up (SIGABRT)" in rollout.error
+    assert first.pool.code == 1
 
 
 @pytest.mark.parametrize("excuse", ["old code", "progress", "long life", "solo"])
@@ -63,6 +77,7 @@ def test_other_deaths_do_not(benches, excuse):
     rollout.tick()
     first.tick()
     old, new = first.pool.children
+    new.said_ready = True
     age = 0.5
     victim = old if excuse == "old code" else new
     if excuse == "progress":

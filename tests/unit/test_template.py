@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from queued.daemon.channel import Channel
 from queued.daemon.master import fork
-from queued.daemon.master.template import Template
+from queued.daemon.master.template import IMPORTS_WITHIN, Template
 from queued.daemon.master.template_process import Code
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
 from queued.errors import ImportFailed
 from tests.process.harness import is_alive, until
 
+JUNK = {
+    "text": b"garbage",
+    "list": b"[]",
+    "kind": b'{"type":"other"}',
+    "pid": b'{"type":"forked","id":1,"pid":"1"}',
+    "deep": b"[" * 100_000,
+}
+
 
 class Programs:
     def load(self, imports, folder):
         if "broken" in imports:
             raise ImportFailed("work.py:3: NameError: x")
+        if "verbose" in imports:
+            raise ImportFailed("\n".join(["work.py:3: NameError: x"] * 50_000))
+        if "hangs" in imports:
+            time.sleep(3600)
+        if "junk" in imports:
+            for fd in range(3, 64):
+                with suppress(OSError):
+                    os.write(fd, JUNK[imports[1]])
         return ["work starts threads"]
 
     def warm(self, url):
@@ -88,6 +105,29 @@ def test_it_says_why_they_are_not(make, imports, url, error):
     assert frames(template) == [{"type": "failed", "error": error}]
     assert template.error == error
     until(lambda: not is_alive(template.pid), "it to end")
+
+
+def test_it_says_that_much_is_wrong_with_them(make):
+    template = make("verbose")
+    (failed,) = frames(template)
+    first, *_, last = failed["error"].splitlines()
+    assert first == "work.py:3: NameError: x"
+    assert last.endswith("more like these")
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_an_import_that_writes_to_its_socket_ends_it_and_not_its_master(make, kind):
+    """Its master has thousands of jobs to look after, and an import may do what it likes."""
+    template = make("junk", kind)
+    until(lambda: template.receive() or not is_alive(template.pid), "its end")
+    assert not template.ready
+    assert template.hung == "an import wrote to a socket of queued's"
+
+
+def test_imports_that_take_for_ever_hang(make):
+    template = make("hangs")
+    assert not template.hangs(template.started + IMPORTS_WITHIN)
+    assert "imports took longer" in template.hangs(template.started + IMPORTS_WITHIN + 1.0)
 
 
 def test_a_worker_is_ours_and_outlives_it(make):
