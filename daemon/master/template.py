@@ -170,7 +170,7 @@ def _understood(data: bytes) -> Frame:
     :raises (ValueError, LookupError, TypeError, RecursionError): it is none of ours.
     """
     frame: Frame = json.loads(data)
-    known = {
+    known: dict[str, dict[str, type]] = {
         "ready": {"warnings": list},
         "failed": {"error": str},
         "forked": {"id": int, "pid": int},
