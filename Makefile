@@ -17,6 +17,7 @@ help: ## what can be done here
 # The stamps follow the packaging files: a changed dependency is installed at the next make.
 $(VENV)/.run: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "queued needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "installing queued into $(VENV) (once; a minute or less)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[example]'
 	@touch $@

@@ -52,7 +52,11 @@ BURIAL_TIME = 3.0
 """Seconds that the monitor gets to settle what dead workers held, when the daemon ends."""
 STOP_MARGIN = 15.0
 """Seconds beyond the grace that an end may take, for the service manager's patience."""
-HOW = ("running jobs may finish", "running jobs are handed back", "everything is killed")
+HOW = (
+    "running jobs may finish within shutdown_grace; a second signal hands them back",
+    "running jobs are handed back; a third signal kills",
+    "everything is killed",
+)
 
 
 def run(

@@ -27,7 +27,8 @@ HINTS = """
 
   Try next, in another terminal, in this folder:
 
-    .venv/bin/queued status                is all well, and what runs
+    {address}/                 is all well, in a browser
+    .venv/bin/queued status                the same, and what runs
     .venv/bin/queued top                   the same, while you watch
     .venv/bin/queued why low-priority      what the jobs of a queue wait for
     kill -9 PID                            of one from status --workers; then look here

@@ -4,6 +4,7 @@ commands through the command line's own parser."""
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -106,3 +107,31 @@ def test_commands_exist(shell: list[str]) -> None:
             command, rest = child, rest[1:]
         if "--help" not in rest:
             command.make_context(command.name, list(rest), resilient_parsing=False)
+
+
+SOURCES = "\n".join(
+    path.read_text()
+    for folder in ("queued", "config", "daemon", "drivers", "jobs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+)
+
+
+def test_the_messages_are_those_of_the_program() -> None:
+    """Who searches for a message must find it: each piece between ``…`` stands in the source."""
+    page = (ROOT / "docs" / "messages.md").read_text()
+    messages = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    assert len(messages) > 20
+    messages.remove("coroutine 'dispatch' was never awaited")  # Python's own
+    kinds = ("JobTimeout: ", "JobCrashed: ", "UnknownJob: ")
+    said = [functools.reduce(str.removeprefix, kinds, one) for one in messages]
+    pieces = {piece.strip(' "()') for one in said for piece in one.split("…")}
+    assert [piece for piece in pieces if piece not in SOURCES] == []
+
+
+def test_every_page_is_found_from_the_first_one() -> None:
+    first = (ROOT / "docs" / "index.md").read_text()
+    nav = (ROOT / "mkdocs.yml").read_text()
+    for page in PAGES[1:]:
+        name = str(page.relative_to(ROOT / "docs"))
+        assert f": {name}\n" in nav, name
+        assert name == "index.md" or f"({name}" in first, name
