@@ -210,17 +210,20 @@ async def test_nothing_is_reserved_once_pause_has_returned(
     """However many reserve at the same time."""
     await push(driver, *names(500))
     reserved: list[float] = []
+    begun = asyncio.Event()
 
     async def work(client: Driver, owner: str) -> None:
-        while (await stats(driver)).paused is None or len(reserved) == 0:
+        while (await stats(driver)).paused is None or not begun.is_set():
             jobs = await reserve(client, 3, owner=owner)
             reserved.extend(job.reserved_at for job in jobs)
+            begun.set()
             await settle(client, *map(ack, jobs), owner=owner)
             await asyncio.sleep(0)  # the memory driver never waits
 
     clients = [await make_driver() for _ in range(3)]
     workers = [asyncio.ensure_future(work(c, f"w-{n}")) for n, c in enumerate(clients)]
-    await until(lambda: _some(reserved))
+    async with asyncio.timeout(60):
+        await begun.wait()
     await driver.pause(Q)
     paused = (await stats(driver)).paused
     assert paused is not None
@@ -230,10 +233,6 @@ async def test_nothing_is_reserved_once_pause_has_returned(
     assert (await stats(driver)).ready == left > 0
     await driver.resume(Q)
     assert len(reserved) + len(await drain(driver)) == 500
-
-
-async def _some(values: list[float]) -> bool:
-    return bool(values)
 
 
 @pytest.mark.parametrize("verb", ["purge", "cancel"])
