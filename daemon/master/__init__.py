@@ -3,7 +3,7 @@
 Read ``master`` (the loop), ``workforce`` (all children), ``pool`` (one queue's), ``child`` (one
 process as a state machine).
 
-    made by   plan → births → template (with template_process), templates, nursery, fork
+    made by   plan → births → template (with template_process), templates, nursery, fork, wires
     ended by  deaths → restart (when the next one starts), obituary (what is said), overruns (kills)
     changed   changes (reload, restart) → rollout
     outside   control, commands, signals, notify, listen, runtime (lock, paths), report, summary

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import selectors
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from queued.daemon.master.pool import Pool
 from queued.daemon.master.template import InPlace, Template
 from queued.daemon.master.template_process import Programs
 from queued.daemon.master.templates import Templates
+from queued.daemon.master.wires import Wires
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, OwnerName, WorkerSpec
 from queued.drivers.states import Lane
@@ -42,7 +42,7 @@ class Births:
         self,
         monitor: MonitorSpec,
         programs: Programs,
-        selector: selectors.BaseSelector,
+        wires: Wires,
         hear: Callable[[Child], None],
         bury: Callable[[Child, Exit], None],
         *,
@@ -54,11 +54,11 @@ class Births:
         """Called when a template is ready, and (with the error) when it failed or died."""
         self.nursery = Nursery()
         self.templates = Templates(
-            programs, selector, self._hear_template, self._template_died, subreaper=subreaper
+            programs, wires.selector, self._hear_template, self._template_died, subreaper=subreaper
         )
         self._install, self._boot = monitor.install, monitor.boot
         self._programs = programs
-        self._selector = selector
+        self._wires = wires
         self._hear = hear
         self._bury = bury
         self._generations = count(1)
@@ -139,7 +139,7 @@ class Births:
             )
             with closing(theirs):
                 yield child, theirs
-            self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(child))
+            self._wires.watch(ours, lambda: self._hear(child))
             undo.pop_all()
 
     def _hear_template(self, template: Template | InPlace, frame: Frame) -> None:

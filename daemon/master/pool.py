@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from queued.daemon.master.child import Child, ChildState, Force, Stop, drain
+from queued.daemon.master.plan import PoolPlan
 from queued.daemon.master.restart import RestartPolicy, Succession
 from queued.daemon.master.scaling import Bounds
 from queued.daemon.spec import MonitorSpec, WorkerSpec
@@ -94,6 +95,18 @@ class Pool:
         return child.blueprint != self.blueprint or child.code != self.code
 
     # what should be
+
+    def resize(self, new: PoolPlan, old: PoolPlan | None) -> None:
+        """Take in what queue.yaml says of its size, if that changed; else what `scale` said stays.
+
+        :param old: None: the pool was on its way out.
+        """
+        if old is not None and (new.processes, new.bounds) == (old.processes, old.bounds):
+            return
+        self.by_hand = False
+        scales_on = old is not None and old.bounds is not None and new.bounds is not None
+        self.desired = new.bounds.clamp(self.desired) if scales_on and new.bounds else new.processes
+        self.bounds = new.bounds
 
     def retry(self) -> None:
         """Start afresh: forget the deaths, and try at once what waits or was given up."""

@@ -9,7 +9,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -23,10 +22,11 @@ from queued.daemon.master.deaths import NEVER_BORN, Ending, Exit, classify, reap
 from queued.daemon.master.listen import address
 from queued.daemon.master.obituary import announce, crash_of, grave_of
 from queued.daemon.master.overruns import check
-from queued.daemon.master.plan import Plan, PoolPlan
+from queued.daemon.master.plan import Plan
 from queued.daemon.master.pool import Pool
 from queued.daemon.master.resources import OomKills, allow_descriptors, resident
 from queued.daemon.master.template_process import Programs
+from queued.daemon.master.wires import Wires
 from queued.daemon.spec import MonitorSpec
 
 log = structlog.get_logger()
@@ -62,11 +62,11 @@ class Workforce:
         self.crashes: dict[str, Frame] = {}
         """The last one of each pool."""
         self.on_death: Callable[[Child, Exit, Ending], None] = lambda *_: None
-        self._selector = selector
+        self._wires = Wires(selector)
         self._oom = OomKills()
         self._check_at = 0.0
         self.births = Births(
-            plan.monitor, programs, selector, self._hear, self._bury, subreaper=subreaper
+            plan.monitor, programs, self._wires, self._hear, self._bury, subreaper=subreaper
         )
         self.births.listener = listener
         self.monitors = Pool(
@@ -124,7 +124,7 @@ class Workforce:
                 )
                 self.pools[name].bounds = one.bounds
                 continue
-            _resize(pool, one, None if pool.closing else old.pools[name])
+            pool.resize(one, None if pool.closing else old.pools[name])
             pool.closing = False
             pool.blueprint = one.blueprint
             pool.retry()
@@ -180,7 +180,7 @@ class Workforce:
                 # A job can reach its worker's channel: whatever it writes must not stop the daemon.
                 log.warning("channel.nonsense", child=child.name, error=repr(error))
         if child.channel.closed:
-            self._unwatch(child)
+            self._wires.unwatch(child)
 
     def _take(self, child: Child, frame: Frame) -> None:
         now = time.monotonic()
@@ -221,21 +221,6 @@ class Workforce:
         if self.quiet:
             child.channel.send({"type": "quiet"})
 
-    def _unwatch(self, child: Child) -> None:
-        with suppress(KeyError, ValueError):  # it has been done before, or is closed
-            self._selector.unregister(child.channel)
-
-    def _flush(self, child: Child) -> None:
-        """Write what waits for a child, and wake when it takes more."""
-        channel = child.channel
-        before = channel.pending
-        channel.flush()
-        if before or channel.pending:
-            with suppress(KeyError):
-                key = self._selector.get_key(channel)
-                writing = selectors.EVENT_WRITE if channel.pending else 0
-                self._selector.modify(channel, selectors.EVENT_READ | writing, key.data)
-
     # deaths
 
     def reap(self, now: float) -> None:
@@ -275,7 +260,7 @@ class Workforce:
         if exit_ is not NEVER_BORN:  # that has been said, and why
             announce(child, exit_, ending, now=now, succeeded=not (pool.closing or child.solo))
         self.on_death(child, exit_, ending)
-        self._unwatch(child)
+        self._wires.unwatch(child)
         child.close()
         self.briefing.changed()
 
@@ -292,7 +277,7 @@ class Workforce:
                 del self.pools[name]
                 log.info("pool.removed", pool=name)
         for child in self._children:
-            self._flush(child)
+            self._wires.flush(child)
 
     def check(self, now: float) -> None:
         """Look for workers and monitors that do not do what they should."""
@@ -315,16 +300,3 @@ class Workforce:
             if child.living and child.pid is not None:
                 child.rss = resident(child.pid)
         self.briefing.tell_of_fleet(now)
-
-
-def _resize(pool: Pool, new: PoolPlan, old: PoolPlan | None) -> None:
-    """Take in what queue.yaml says of its size, if that has changed; else what `scale` said stays.
-
-    :param old: None: the pool was on its way out.
-    """
-    if old is not None and (new.processes, new.bounds) == (old.processes, old.bounds):
-        return
-    pool.by_hand = False
-    scales_on = old is not None and old.bounds is not None and new.bounds is not None
-    pool.desired = new.bounds.clamp(pool.desired) if scales_on and new.bounds else new.processes
-    pool.bounds = new.bounds

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from queued.daemon import logs
+from queued.daemon.logs.veils import VEIL
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import WorkerSpec
-from queued.daemon.veils import VEIL
 from queued.daemon.worker import offspring
 from queued.daemon.worker.judge import Judge
 from queued.daemon.worker.meters import WorkerMeters

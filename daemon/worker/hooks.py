@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from queued.daemon import logs
-from queued.daemon.veils import VEIL
+from queued.daemon.logs.veils import VEIL
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
 from queued.daemon.worker.run import job_class, unveiler

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from queued.daemon.veils import veiled
+from queued.daemon.logs.veils import veiled
 from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Interrupt, Run
 from queued.drivers.base import Charge, Fail, Release

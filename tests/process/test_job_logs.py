@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from queued.daemon.repeats import WRITTEN
+from queued.daemon.logs.repeats import WRITTEN
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue
 from tests.process.harness import Daemon, until

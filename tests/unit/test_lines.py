@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from queued.daemon import lines, logs
-from queued.daemon.lines import Lines
+from queued.daemon import logs
+from queued.daemon.logs import lines
+from queued.daemon.logs.lines import Lines
 from queued.daemon.spec import LogSpec
 
 LINE = "x" * 100

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from queued.daemon.logs.repeats import OF_DAEMON, OF_JOBS
 from queued.daemon.monitor.janitor import ENDINGS
-from queued.daemon.repeats import OF_DAEMON, OF_JOBS
 from queued.daemon.worker.judge import EVENTS
 
 ROOT = Path(__file__).resolve().parents[2]

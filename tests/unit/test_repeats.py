@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import structlog
 
-from queued.daemon import logs, repeats
-from queued.daemon.repeats import MOST_KINDS, OF_DAEMON, OF_JOBS, WINDOW, WRITTEN, Repeats
+from queued.daemon import logs
+from queued.daemon.logs import repeats, setup
+from queued.daemon.logs.repeats import MOST_KINDS, OF_DAEMON, OF_JOBS, WINDOW, WRITTEN, Repeats
 from queued.daemon.spec import LogSpec
 
 
@@ -27,7 +28,7 @@ class Log:
 
     def configure(self, **spec: str) -> None:
         logs.configure(LogSpec(format="json", **spec), {"worker": "a/1"}, fd=self.writer)
-        logs._repeats._clock = lambda: self.now
+        setup._repeats._clock = lambda: self.now
 
     def lines(self) -> list[dict[str, Any]]:
         data = b""
@@ -58,7 +59,7 @@ def log() -> Iterator[Log]:
     root.setLevel(level)
     logging.captureWarnings(False)
     threading.excepthook = hook
-    logs._repeats = None
+    setup._repeats = None
     structlog.reset_defaults()
     os.close(made.reader)
     os.close(made.writer)
@@ -212,7 +213,7 @@ def test_a_line_that_is_held_back_writes_no_traceback(log: Log) -> None:
 def test_a_hostile_error_costs_little(log: Log) -> None:
     log.fail(error="0" * 1_000_000)
     log.fail(error="-" * 1_000_000)
-    [(_, _, zeros), (_, _, dashes)] = logs._repeats._seen
+    [(_, _, zeros), (_, _, dashes)] = setup._repeats._seen
     assert len(zeros) <= len(dashes) <= repeats._COMPARED
 
 
