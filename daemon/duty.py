@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import structlog
 
-from queued.errors import DriverUnavailable
+from queued.errors import DriverUnavailable, QueueUnavailable
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 Duty = Callable[[], Awaitable[object]]
 
 FIRST_RETRY = 0.1
@@ -37,11 +39,32 @@ async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) ->
         try:
             await duty()
             retry = FIRST_RETRY
-        except DriverUnavailable:  # whoever watches the calls has said so
+        except QueueUnavailable:  # whoever watches the calls has said so; the others are served
+            pass
+        except DriverUnavailable:
             pause, retry = retry, min(2 * retry, MAX_RETRY)
         except Exception as error:  # noqa: BLE001 - see above
             _log_failure(duty, error)
         await _pause(pause, wake)
+
+
+async def for_each(things: Iterable[T], do: Callable[[T], Awaitable[int]]) -> int:
+    """Do something for each of ``things``, also when another one's queue is locked; add it up.
+
+    :raises DriverUnavailable: for one of them it could not be done; for the others it is.
+    """
+    total = 0
+    refused: DriverUnavailable | None = None
+    for thing in things:
+        try:
+            total += await do(thing)
+        except QueueUnavailable as error:
+            refused = refused or error
+        except DriverUnavailable as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return total
 
 
 async def insist(duty: Duty) -> None:

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 import structlog
 
 from queued.daemon.metrics import Counter, Family, Histogram, Metrics
-from queued.errors import DriverError, DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 log = structlog.get_logger()
 
 GAP = 5.0
 """Seconds without an answer that count as a break: this process slept, or a call hung."""
+TELL_EVERY = 60.0
+"""Seconds from one line about a queue that cannot be used to the next."""
 SETTLED = 15.0
 """Seconds without a failure after which an outage that came back at once is over."""
 
@@ -38,6 +40,7 @@ class Reach:
         self._failed_at = self._over_at = -math.inf
         self._told_at: float | None = None
         self._relapsed = False
+        self._refusal, self._refused_at = "", -math.inf
         self._since = clock()
         self._steady_since = self._answered_at = self._since
 
@@ -70,6 +73,10 @@ class Reach:
         started = self._clock()
         try:
             yield
+        except QueueUnavailable as error:
+            self._errors.series(self.driver, "queue_unavailable").value += 1
+            self._refused(error)
+            raise
         except DriverUnavailable as error:
             self._errors.series(self.driver, "unavailable").value += 1
             self._failed(error)
@@ -93,6 +100,14 @@ class Reach:
             return
         log.info("backend.reachable", driver=self.driver, away=round(now - told_at, 1))
         self._told_at, self._over_at = None, now
+
+    def _refused(self, error: QueueUnavailable) -> None:
+        self._answered()
+        now = self._clock()
+        if str(error) != self._refusal or now - self._refused_at > TELL_EVERY:
+            self._refusal, self._refused_at = str(error), now
+            log.warning("queue.unavailable", driver=self.driver, error=self._refusal)
+        self._error, self._failed_at = str(error), now
 
     def _failed(self, error: DriverUnavailable) -> None:
         now = self._clock()

@@ -92,11 +92,8 @@ class DriverUnavailable(DriverError):
         super().__init__(message)
 
 
-class ReservationLost(DriverError):
-    """A settling verb named a reservation that its owner no longer holds. Nothing changed.
-
-    ``Driver.exchange`` settles many at once and lists these in ``Exchange.lost`` instead.
-    """
+class QueueUnavailable(DriverUnavailable):
+    """One queue cannot be used for now: it is locked, or refuses us. The back-end answers."""
 
 
 class OwnerLost(DriverError):

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import structlog
 
-from queued.daemon.duty import every
+from queued.daemon.duty import every, for_each
 from queued.daemon.metrics import Bounded, Metrics
 from queued.daemon.monitor.hook_deaths import HookDeaths
 from queued.daemon.monitor.reclaim import Dossier, Loss, Reclaim, reclaim, reclaim_lost
@@ -41,7 +41,7 @@ settle them by verdict, and after an outage owners that live renew first."""
 
 
 class Janitor:
-    """Looks after the queues of one back-end.
+    """Looks after the queues of one back-end; one that is locked holds up no other.
 
     :param queues: those that are known from the start: their counters begin at 0 then, as alerts
         on a first increase need it.
@@ -92,43 +92,40 @@ class Janitor:
 
     async def renew(self, owners: Mapping[str, Sequence[str]]) -> None:
         """Renew the leases of ``owners`` (by queue): one call for each queue."""
-        for queue, names in owners.items():
-            if not names:
-                continue
+
+        async def renew(queue: str) -> int:
             with self.reach.watch("renew"):
-                retired = await self.driver.renew(queue, names, self._lease)
+                retired = await self.driver.renew(queue, owners[queue], self._lease)
             if retired:
                 log.warning("owners.retired", queue=queue, owners=retired)
+            return 0
+
+        await for_each([queue for queue, names in owners.items() if names], renew)
 
     async def promote(self, queues: Iterable[str]) -> int:
         """Move what is due from scheduled to ready; return how many jobs."""
-        total = 0
-        for queue in queues:
-            moved = MAX_BATCH
+
+        async def promote(queue: str) -> int:
+            total, moved = 0, MAX_BATCH
             while moved == MAX_BATCH:
                 with self.reach.watch("promote"):
                     moved = await self.driver.promote(queue, MAX_BATCH)
                 total += moved
-        return total
+            return total
+
+        return await for_each(queues, promote)
 
     async def forward(self, queues: Iterable[str]) -> int:
         """Forward what chains and batches left in outboxes; return how many messages.
 
         Whoever put them there does so too, at once: this is for those that died in between.
-
-        :raises DriverUnavailable: of one queue it could not be done; of the others it is.
         """
-        total = 0
-        refused: DriverUnavailable | None = None
-        for queue in queues:
-            try:
-                with self.reach.watch("forward"):
-                    total += await self.driver.forward(queue)
-            except DriverUnavailable as error:  # a queue that it is for may be locked
-                refused = error
-        if refused is not None:
-            raise refused
-        return total
+
+        async def forward(queue: str) -> int:
+            with self.reach.watch("forward"):
+                return await self.driver.forward(queue)
+
+        return await for_each(queues, forward)
 
     # what is dead
 
@@ -155,15 +152,18 @@ class Janitor:
 
         They are dead for certain, since this boot has the install's lock: no lease is waited for.
         """
-        total = 0
-        for queue in queues:
+
+        async def bury(queue: str) -> int:
+            total = 0
             with self.reach.watch("owners"):
                 owners = await self.driver.owners(queue)
             for owner in owners:
                 if owner.startswith(f"{install}-") and not owner.startswith(f"{install}-{boot}-"):
                     held = await self._retire(queue, owner)
                     total += await self._bury_lost(queue, owner, held, Loss.EARLIER_BOOT)
-        return total
+            return total
+
+        return await for_each(queues, bury)
 
     async def reap(
         self, queues: Iterable[str], ours: str, living: Collection[str] | None = None
@@ -187,11 +187,13 @@ class Janitor:
         if not dead or self.reach.steady < self._reap_after:
             return 0
         await asyncio.sleep(self._second_look)
-        total = 0
-        for queue, owner in dead:
+
+        async def bury(one: tuple[str, str]) -> int:
+            queue, owner = one
             held = await self._retire(queue, owner, only_expired=True)
-            total += await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
-        return total
+            return await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
+
+        return await for_each(dead, bury)
 
     async def _expired(self, queue: str) -> list[str]:
         """Return the owners whose leases have run out by the back-end's clock and by ours.

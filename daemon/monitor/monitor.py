@@ -21,7 +21,7 @@ import structlog
 
 from queued.daemon import logs
 from queued.daemon.channel import Channel
-from queued.daemon.duty import every, insist
+from queued.daemon.duty import every, for_each, insist
 from queued.daemon.metrics import Metrics, Snapshot
 from queued.daemon.monitor.alerts.alarm import LOOK_EVERY, Alarm
 from queued.daemon.monitor.alerts.readings import Readings
@@ -220,8 +220,10 @@ class Monitor:
         suspects = [queue for queue, one in stats.items() if one.suspects and not one.paused]
         if suspects:
             self._channel.send({"type": "suspects", "queues": suspects}, droppable=True)
-        await self._janitor.promote([queue for queue, one in stats.items() if one.scheduled])
-        await self._janitor.forward([queue for queue, one in stats.items() if one.outbox])
+        scheduled = [queue for queue, one in stats.items() if one.scheduled]
+        posted = [queue for queue, one in stats.items() if one.outbox]
+        promote, forward = self._janitor.promote, self._janitor.forward
+        await for_each([(promote, scheduled), (forward, posted)], lambda one: one[0](one[1]))
 
     def _tell_sample(self, *, up: bool) -> None:
         sample = self._collector.sample

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from queued.daemon.duty import for_each
 from queued.daemon.reach import Reach
 from queued.daemon.spec import QueueSpec
 from queued.drivers.base import MAX_BATCH, Driver
@@ -32,13 +33,16 @@ class Pruner:
 
     async def turn(self) -> None:
         """Remove what is too old."""
-        for queue, seconds in self._retain.items():
-            removed = 0
-            for _ in range(BATCHES):
-                with self._reach.watch("prune"):
-                    count = await self._driver.prune(queue, seconds)
-                removed += count
-                if count < MAX_BATCH:
-                    break
-            if removed:
-                log.info("failed.pruned", queue=queue, jobs=removed, older_than=seconds)
+        await for_each(self._retain, self._prune)
+
+    async def _prune(self, queue: str) -> int:
+        removed, seconds = 0, self._retain[queue]
+        for _ in range(BATCHES):
+            with self._reach.watch("prune"):
+                count = await self._driver.prune(queue, seconds)
+            removed += count
+            if count < MAX_BATCH:
+                break
+        if removed:
+            log.info("failed.pruned", queue=queue, jobs=removed, older_than=seconds)
+        return removed

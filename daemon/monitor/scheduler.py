@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from queued.daemon.duty import for_each
 from queued.daemon.reach import Reach
 from queued.daemon.spec import ScheduleSpec
 from queued.drivers.base import Driver, NewJob
@@ -50,11 +51,12 @@ class Scheduler:
 
     async def turn(self) -> None:
         """Take the ticks that are due."""
-        for queue, until in self._rests_until.items():
-            if time.monotonic() >= until:
-                await self._serve(queue)
+        now = time.monotonic()
+        await for_each(
+            [one for one, until in self._rests_until.items() if now >= until], self._serve
+        )
 
-    async def _serve(self, queue: str) -> None:
+    async def _serve(self, queue: str) -> int:
         asked = time.monotonic()
         with self._reach.watch("ticks"):
             known = await self._driver.ticks(queue)
@@ -70,6 +72,7 @@ class Scheduler:
                 self.next[name] = following
                 rest = min(rest, following - known.now)
         self._rests_until[queue] = asked + rest
+        return 0
 
     async def _advance(self, name: str, last: int | None, now: int) -> int:
         """Take what is due of a schedule; return the last tick as far as is known here."""

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from queued.drivers.redis.commands import Command, Commands, Value
-from queued.errors import DriverError
+from queued.errors import DriverError, QueueUnavailable
 
 AT_ONCE = 200
 """Messages that are read at a time: each may have two megabytes."""
@@ -47,7 +47,7 @@ class Outbox:
     async def forward(self, queue: str) -> int:
         """Deliver what is in the outbox of ``queue``, and what comes of that; return how much.
 
-        :raises DriverError: a target refused its messages, which stay; the others' are delivered.
+        :raises QueueUnavailable: a target refused its messages, which stay; others' are delivered.
         """
         moved, sources = 0, [queue]
         refused: dict[tuple[str, str], DriverError] = {}
@@ -67,8 +67,9 @@ class Outbox:
                     moved += len(batch)
                     if waiting:
                         sources.append(target)
-        if refused:
-            raise next(iter(refused.values()))
+        if refused:  # the outbox was read after that: it is not the whole back-end
+            (_, target), reason = next(iter(refused.items()))
+            raise QueueUnavailable(f"{target} takes nothing out of outboxes: {reason}") from reason
         return moved
 
     async def read(self, source: str, after: bytes = b"-") -> list[Message]:

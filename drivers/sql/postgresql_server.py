@@ -33,7 +33,7 @@ from queued.drivers.sql.postgresql_transaction import (
 )
 from queued.drivers.sql.schema import SCHEMA_VERSION, creation, upgrade
 from queued.drivers.sql.session import Session
-from queued.errors import ConfigError, DriverUnavailable
+from queued.errors import ConfigError, DriverUnavailable, QueueUnavailable
 
 T = TypeVar("T")
 
@@ -79,6 +79,7 @@ _FOUND = (
 _VERSION = "SELECT xmin::text FROM queued_queues WHERE queue = %s"
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
+LOCKED = "55P03"
 _REASONS = {
     "25006": "it takes no writes: a standby, or set read-only",
     "42501": "this user may not do that",
@@ -86,13 +87,13 @@ _REASONS = {
     "53100": "its disk is full",
     "53200": "it is out of memory",
     "53300": "it takes no more connections",
-    "55P03": f"another transaction kept the lock for {LOCK_WITHIN} s",
+    LOCKED: f"another transaction kept the lock for {LOCK_WITHIN} s",
     "57014": f"a statement took longer than {STATEMENT_WITHIN} s",
     "57P01": "it ended the connection",
     "57P02": "it crashed",
     "57P03": "it is starting up or shutting down",
 }
-_HARMLESS = {"53100", "53200", "55P03", "57014"}  # the connection is as good as before
+_HARMLESS = {"53100", "53200", LOCKED, "57014"}  # the connection is as good as before
 _OUR_FAULTS = (psycopg.IntegrityError, psycopg.ProgrammingError, psycopg.DataError)
 
 
@@ -249,6 +250,8 @@ class PostgresqlServer:
                 raise
             reason = _REASONS.get(error.sqlstate or "", "it cannot be reached or used")
             text = next(iter(str(error).splitlines()), type(error).__name__)
+            if error.sqlstate == LOCKED:
+                raise QueueUnavailable(f"{self.name}: {reason} ({text})") from error
             raise self.unavailable(reason, text) from error
         except OSError as error:
             raise self.unavailable(error.strerror or str(error)) from error

@@ -16,9 +16,13 @@ from typing import Self
 
 import pytest
 
+from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.janitor import Janitor
+from queued.daemon.monitor.scheduler import Scheduler
+from queued.daemon.spec import ScheduleSpec
 from queued.drivers.base import NewJob
 from queued.drivers.sql import SqlDriver, postgresql, postgresql_server
-from queued.errors import ConfigError, DriverUnavailable
+from queued.errors import ConfigError, DriverUnavailable, QueueUnavailable
 from tests.contract.backends import unavailable
 from tests.contract.postgresql import Postgresql, program, running_postgresql
 from tests.contract.steps import (
@@ -480,3 +484,27 @@ def test_urls_that_cannot_be_read(rest: str) -> None:
     with pytest.raises(ConfigError) as caught:
         SqlDriver(f"postgresql://{rest}")
     assert "s3cret" not in str(caught.value)
+
+
+async def test_a_queue_that_a_transaction_keeps_locked_holds_up_no_other(
+    driver: SqlDriver, server: Postgresql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it look like an outage, after which nobody would be reaped for a whole lease."""
+    settings = postgresql_server._SETTINGS.replace("lock_timeout = '5s'", "lock_timeout = '0.2s'")
+    monkeypatch.setattr(postgresql_server, "_SETTINGS", settings)
+    await driver.close()  # its next connection has them
+    await push(driver, "a")
+    janitor = Janitor(driver, Metrics())
+    schedules = {q: ScheduleSpec(job="app.Send", queue=q, every=60.0) for q in (Q, "other")}
+    scheduler = Scheduler(driver, janitor.reach, schedules)
+    with server.connect() as other, other.transaction():
+        other.execute(f"SELECT pg_advisory_xact_lock({postgresql_server.lock_of(Q)})")
+        with pytest.raises(QueueUnavailable, match="lock"):
+            await janitor.renew({Q: ["me"], "other": ["you"]})
+        with pytest.raises(QueueUnavailable):
+            await scheduler.turn()
+        assert janitor.reach.up
+        assert "lock" in janitor.reach.error
+    assert list(await driver.owners("other")) == ["you"]
+    assert list((await driver.ticks("other")).last) == ["other"]
+    assert await driver.owners(Q) == {}

@@ -7,7 +7,7 @@ import structlog
 
 from queued.daemon.metrics import Metrics
 from queued.daemon.reach import GAP, SETTLED, Reach
-from queued.errors import DriverUnavailable, OwnerLost
+from queued.errors import DriverUnavailable, OwnerLost, QueueUnavailable
 
 
 class Clock:
@@ -40,6 +40,18 @@ def answer(reach: Reach) -> None:
 def fail(reach: Reach) -> None:
     with pytest.raises(DriverUnavailable), reach.watch("stats"):
         raise DriverUnavailable("connection refused")
+
+
+def test_one_queue_that_cannot_be_used_is_no_outage(reach: Reach, clock: Clock) -> None:
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(11):
+            with pytest.raises(QueueUnavailable), reach.watch("renew"):
+                raise QueueUnavailable("locked")
+            clock.now += 1
+    assert [line["event"] for line in lines] == ["queue.unavailable"]
+    assert reach.up
+    assert reach.steady == 10
+    assert reach.error == "locked"
 
 
 def test_nothing_is_known_at_first(reach: Reach, clock: Clock) -> None:
