@@ -22,13 +22,13 @@ class Installed:
         return load(imports, folder)
 
     def warm(self, url: str) -> None:
-        import queued.daemon.worker.worker  # noqa: F401, PLC0415
+        import queued.daemon.worker.forked  # noqa: F401, PLC0415
         from queued.drivers import driver_for  # noqa: PLC0415
 
         driver_for(url)  # imports its modules; opens nothing
 
     def worker(self, spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
-        from queued.daemon.worker.worker import run_worker  # noqa: PLC0415
+        from queued.daemon.worker.forked import run_worker  # noqa: PLC0415
 
         titles.show(f"worker {spec.worker}")
         return run_worker(spec, channel, board)

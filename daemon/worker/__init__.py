@@ -5,6 +5,7 @@ step), ``judge`` (how a run that went wrong is settled), ``hooks`` (``failed()``
 
     time      sweep (deadlines, limits, lag), lifecycle (when it ends), whereabouts (of
               what does not end), sleeper, listener (pushes)
-    around    process (loop and signals), link (to the master), backend, threads, meters
+    around    process (loop and signals), backend, threads, meters
+    forked    forked (for a master), link (to it), slots (its view of what runs)
     alone     standalone (``queued work``), guard
 """

@@ -9,7 +9,6 @@ them.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -35,14 +34,12 @@ from queued.daemon.worker.lifecycle import Lifecycle, Phase
 from queued.daemon.worker.link import Link
 from queued.daemon.worker.listener import Listener
 from queued.daemon.worker.meters import WorkerMeters
-from queued.daemon.worker.process import live
 from queued.daemon.worker.run import Interrupt, Run
 from queued.daemon.worker.sleeper import Sleeper
 from queued.daemon.worker.slow import SlowRuns
 from queued.daemon.worker.sweep import Sweep, enforce_deadlines, resident_memory
 from queued.daemon.worker.threads import Threads
 from queued.daemon.worker.whereabouts import whereabouts
-from queued.drivers import driver_for
 from queued.drivers.base import Driver, Exchange, Lane
 from queued.errors import DriverUnavailable, OwnerLost
 
@@ -383,20 +380,3 @@ class Worker:
             self.life.leave("max_time")
         if spec.max_memory is not None and resident_memory() >= spec.max_memory:
             self.life.leave("max_memory")
-
-
-def run_worker(spec: WorkerSpec, channel: Channel, board: Scoreboard) -> int:
-    """Be a worker of a master: the life of a process forked for it. Return its exit code.
-
-    Threads of jobs that do not end may be left, so the caller ends the process by ``os._exit``.
-    """
-    os.environ.update(spec.env)
-    if spec.nice:
-        os.nice(spec.nice)
-    context = {"worker": spec.worker, "queue": spec.pool}
-    logs.configure(spec.log, context, copy=board.recorder.line)
-    board.recorder.arm()
-    tracing.set_up(spec.tracing)
-    code = live(Worker(spec, driver_for(spec.url), channel, board), channel)
-    tracing.flush()
-    return code

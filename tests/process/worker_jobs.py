@@ -139,8 +139,8 @@ def main() -> int:
     from queued.daemon.channel import Channel
     from queued.daemon.scoreboard import Scoreboard
     from queued.daemon.spec import WorkerSpec
+    from queued.daemon.worker.forked import run_worker
     from queued.daemon.worker.standalone import work
-    from queued.daemon.worker.worker import run_worker
 
     spec = WorkerSpec.from_json(sys.argv[1])
     if spec.standalone:
