@@ -73,6 +73,8 @@ class Monitor:
         readings = Readings(spec.queues, self._fleet, self._recent, reach)
         self._alarm = Alarm(spec, readings, lambda: self._collector.sample)
         self._graves: dict[str, Grave] = {}
+        self._to_reap: set[str] = set()
+        """Owners of whose burial something is broken, which waiting does not mend."""
         self._to_bury = asyncio.Event()
         self._introduced = asyncio.Event()
         """The master has said for the first time who lives."""
@@ -253,10 +255,13 @@ class Monitor:
                 settled = await self._janitor.bury(
                     grave.queue, owner, grave.sentences, grave.dossier
                 )
-            except BaseException:
+            except BaseException as error:
                 self._graves[owner] = self._graves.pop(owner)  # the others' turn comes first
+                if isinstance(error, Exception) and not isinstance(error, DriverUnavailable):
+                    self._to_reap.add(owner)
                 raise
             del self._graves[owner]
+            self._to_reap.discard(owner)
             self._channel.send({"type": "settled", "owner": owner})
             if settled:
                 self._buried.set()
@@ -269,7 +274,8 @@ class Monitor:
     async def _reap(self) -> None:
         living = None
         if self._fleet.known:
-            living = {*chain.from_iterable(self._fleet.owners.values()), *self._graves}
+            to_bury = self._graves.keys() - self._to_reap
+            living = {*chain.from_iterable(self._fleet.owners.values()), *to_bury}
         await self._janitor.reap(self._queues, self._ours, living)
 
     # HTTP

@@ -159,11 +159,9 @@ class SqlDriver:
 
     async def _deliver(self, target: str, source: str) -> int:
         moved = 0
-        while True:
-            count = await self._database.write(outbox.deliver, target, source, MAX_BATCH)
+        while count := await self._database.write(outbox.deliver, target, source, MAX_BATCH):
             moved += count
-            if count < MAX_BATCH:
-                return moved
+        return moved
 
     async def _forward_now(self, queue: str) -> None:
         """Forward what a verb has just put into the outbox; if it cannot be, a janitor will."""

@@ -22,7 +22,8 @@ from sqlalchemy import delete
 
 from queued.drivers import driver_for
 from queued.drivers.base import NewJob
-from queued.drivers.sql import SqlDriver, sqlite_file
+from queued.drivers.sequel import Parcel, Sequel
+from queued.drivers.sql import SqlDriver, outbox, sqlite_file
 from queued.drivers.sql.schema import SCHEMA_VERSION, jobs
 from queued.drivers.sql.session import Session, Statement
 from queued.errors import ConfigError, DriverUnavailable
@@ -451,3 +452,18 @@ async def test_a_database_from_before_pauses_is_brought_up_to_date(
     assert await driver.pause(Q, "ada", "why")
     assert await driver.resume(Q)
     assert await drain(driver) == ["a"]
+
+
+async def test_what_is_forwarded_in_one_transaction_is_bounded_by_its_size(
+    driver: SqlDriver,
+) -> None:
+    """A thousand payloads of a megabyte would be in memory at once, and one lock all that time."""
+    await driver.open()
+    large = b"x" * (3 << 20)
+    for number in range(5):
+        then = Parcel("other", NewJob(f"b{number}", large)).packed()
+        await driver.enqueue(Q, [NewJob(f"a{number}", b"", sequel=Sequel(then=then).packed())])
+    await drain(driver)
+    assert await driver._database.write(outbox.deliver, "other", Q, 1_000) == 2
+    assert await driver.forward(Q) == 3
+    assert await drain(driver, queue="other") == [f"b{number}" for number in range(5)]

@@ -120,6 +120,23 @@ async def test_owners_of_earlier_boots_are_buried_at_the_start(
     assert await state(driver, "elsewhere") is State.RESERVED
 
 
+async def test_an_owner_that_cannot_be_buried_by_verdict_is_reaped(
+    connection: str, driver: Driver
+) -> None:
+    """Whatever is wrong with a sentence, its jobs must not be held for ever."""
+    await hold(driver, owner(), "held", lease=1.0)
+    async with Master(connection, lease=2.0) as master:
+        await master.start()
+        master.tell_fleet()
+        master.tell_gone(owner(), {"held": verdict("crashed", ran="a while")}, signal=9)
+        async with asyncio.timeout(60):
+            while await state(driver, "held") is not State.READY:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    found = await driver.find("held", "q")
+    assert found
+    assert (found.counts.lost, found.counts.crashes) == (1, 0)
+
+
 async def test_leases_of_the_living_are_renewed_and_due_jobs_promoted(
     master: Master, driver: Driver
 ) -> None:
