@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import subprocess
@@ -22,24 +21,9 @@ from queued.jobs import sync
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue, Receipt
 from tests.contract.backends import BACKENDS, CleanUrl
+from tests.unit.producing import Note, clean_urls, numbers
 
-numbers = itertools.count()
-
-
-class Note(Job):
-    text: str = ""
-
-    async def handle(self) -> None: ...
-
-
-@pytest.fixture(scope="module", params=["memory", "valkey", "sqlite"])
-def clean_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[CleanUrl]:
-    if request.param == "memory":  # its stores are the process's, and other suites number theirs
-        yield lambda: f"memory://{__name__}-{next(numbers)}"
-    else:
-        yield from BACKENDS[request.param](tmp_path_factory.mktemp(request.param))
+clean_url = pytest.fixture(scope="module", params=["memory", "valkey", "sqlite"])(clean_urls)
 
 
 @pytest.fixture
