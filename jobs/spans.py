@@ -158,7 +158,8 @@ def server(url: str) -> Attributes:
 
 def _context_of(span: Span) -> TraceContext | None:
     carrier: dict[str, str] = {}
-    _W3C.inject(carrier, trace.set_span_in_context(span, Context()))
+    with _in_peace():
+        _W3C.inject(carrier, trace.set_span_in_context(span, Context()))
     parent = carrier.get("traceparent")
     return TraceContext(parent, carrier.get("tracestate", "")) if parent is not None else None
 

@@ -29,8 +29,14 @@ def current_ids() -> dict[str, str]:
 
 
 def ids_of(span: Any) -> dict[str, str]:
-    """Return ``trace_id`` and ``span_id`` of a span in hexadecimal; none if it has none."""
-    context = span.get_span_context()
-    if not context.is_valid:
+    """Return ``trace_id`` and ``span_id`` of a span in hexadecimal; none if it has none.
+
+    Its class may be the user's: what that raises must not cost the line, nor the worker.
+    """
+    try:
+        context = span.get_span_context()
+        ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+        is_valid = context.is_valid
+    except Exception:  # noqa: BLE001 - see above
         return {}
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    return ids if is_valid else {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from queued.daemon.monitor.alerts.episodes import (
     Episodes,
     EpisodesFile,
     Notice,
+    a_test,
 )
 from queued.daemon.monitor.alerts.readings import Alert, Finding, Reading
 
@@ -135,8 +138,20 @@ def test_a_new_monitor_goes_on_with_the_episode(tmp_path: Path, watch: Watch) ->
     assert resolved.episode == opened.episode
 
 
+def kept(**wrong: object) -> str:
+    """Return a file in which one value of a notice is of another kind."""
+    values = {**asdict(a_test(1.0)), **wrong}
+    return json.dumps({"open": [values], "outbox": []})
+
+
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "7", '{"open": 1}', '{"open": [{}], "outbox": []}', "\x00"]
+    "content",
+    [
+        *("", "{", "[]", "7", '{"open": 1}', '{"open": [{}], "outbox": []}', "\x00"),
+        *(kept(opened_at="today"), kept(at=None), kept(at=1e300), kept(at=float("nan"))),
+        *(kept(subject=None), kept(alert=["x"]), kept(type="other"), kept(type=["alert"])),
+        *(kept(value="7"), kept(threshold=float("inf"))),
+    ],
 )
 def test_a_file_that_is_broken_is_said_and_forgotten(tmp_path: Path, content: str) -> None:
     (tmp_path / "episodes").write_text(content)

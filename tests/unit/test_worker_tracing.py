@@ -442,3 +442,30 @@ async def test_a_broken_processor_costs_no_job(processor, queue, shop):
         await shop.clear()
     stats = await shop.stats()
     assert (stats.ready, stats.reserved, stats.failed) == (0, 0, 1)
+
+
+class Opaque(trace.NonRecordingSpan):
+    """A span of the user's that cannot say which it is."""
+
+    def get_span_context(self):
+        raise RuntimeError("get_span_context")
+
+
+class OpaqueSpans(trace.TracerProvider, trace.Tracer):
+    def get_tracer(self, *_, **__):
+        return self
+
+    def start_span(self, *_, **__):
+        return Opaque(trace.INVALID_SPAN_CONTEXT)
+
+    def start_as_current_span(self, *_, **__):
+        raise NotImplementedError
+
+
+async def test_a_broken_span_costs_neither_job_nor_worker_nor_line(queue, shop, as_json):  # noqa: F811
+    with tracing(OpaqueSpans()):
+        await queue.push(Breaks(why="fail"))
+        await shop.clear()
+    stats = await shop.stats()
+    assert (stats.ready, stats.reserved, stats.failed) == (0, 0, 1)
+    assert "job.failed" in {line["event"] for line in as_json.lines()}

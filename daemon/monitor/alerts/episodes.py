@@ -8,11 +8,14 @@ not delivered are kept in a file, so that a new monitor goes on where the one be
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -168,6 +171,27 @@ def _new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
+def _stored(values: Mapping[str, Any]) -> Notice:
+    """Return a notice of the file.
+
+    :raises (TypeError, ValueError): it is none.
+    """
+    notice = Notice(**values)
+    texts = (notice.id, notice.episode, notice.alert, notice.subject, notice.message)
+    if not all(isinstance(text, str) for text in texts) or notice.type not in {
+        OPENED,
+        RESOLVED,
+        TEST,
+    }:
+        raise TypeError("a text that is none")
+    for moment in (notice.at, notice.opened_at):
+        datetime.fromtimestamp(moment, UTC)
+    for number in (notice.value, notice.threshold):
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"no number: {number}")
+    return notice
+
+
 class EpisodesFile:
     """Where open episodes and undelivered notices outlive a monitor.
 
@@ -184,11 +208,17 @@ class EpisodesFile:
             return [], []
         try:
             values = json.loads(self._path.read_bytes())
-            opened = [Notice(**one) for one in values["open"]]
-            return opened, [Notice(**one) for one in values["outbox"]]
+            opened = [_stored(one) for one in values["open"]]
+            return opened, [_stored(one) for one in values["outbox"]]
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, TypeError, LookupError) as error:  # another version's, or torn
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+        ) as error:  # another version's, or torn
             log.warning("episodes.unreadable", path=str(self._path), error=repr(error))
         return [], []
 
