@@ -75,7 +75,11 @@ def fork_for(parent: int, main: Callable[[], int], *, close: Collection[int] = (
         os.close(read)
         if write >= 0:
             os.close(write)
-    pid = int(answer or b"0")
+    if not answer:
+        raise ChildProcessError(
+            "the new process ended at once: what does imported code do at a fork?"
+        )
+    pid = int(answer)
     if pid <= 0:
         raise OSError(-pid, os.strerror(-pid))
     return pid

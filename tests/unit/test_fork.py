@@ -112,6 +112,18 @@ def test_it_ends_with_its_parent():
     until(lambda: not is_alive(child), "the child to end", seconds=10)
 
 
+def test_a_child_that_the_users_code_ends_at_the_fork_is_told():
+    def parent() -> bool:
+        os.register_at_fork(after_in_child=lambda: os._exit(3))
+        try:
+            fork_for(os.getpid(), lambda: 0)
+        except ChildProcessError as error:
+            return "ended at once" in str(error)
+        return False
+
+    in_a_process(parent)
+
+
 def test_a_child_of_the_grandparent():
     """Forked in one process, it is the child of the one above, and outlives the one between."""
 
