@@ -23,7 +23,7 @@ from queued.drivers.base import Driver, FailedJob, Reservation
 from tests.contract.backends import BACKENDS
 from tests.process.routemq import CLASS, Database, Redis, entry, failure, payload, reserved
 from tests.unit.commands import Application, application
-from tests.unit.test_cli_jobs import with_driver
+from tests.unit.failing import with_driver
 
 MODULE = """
 from queued import Job

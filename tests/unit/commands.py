@@ -31,6 +31,7 @@ class Nightly(Job):
     max_tries = 7
     def handle(self): ...
 """
+UNREACHABLE = "redis://:hunter2@127.0.0.1:1/0"
 _numbers = itertools.count()
 
 

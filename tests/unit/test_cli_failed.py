@@ -20,7 +20,7 @@ from queued.cli.exits import Exit
 from queued.drivers.base import Ack, Charge, Counts, Driver, Fail, FailedJob, NewJob, Retry
 from queued.drivers.sequel import Parcel, Sequel
 from tests.unit.commands import Application, application
-from tests.unit.test_cli_jobs import with_driver
+from tests.unit.failing import with_driver
 
 app = pytest.fixture(application)
 NOW = time.time()
