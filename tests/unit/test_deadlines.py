@@ -2,30 +2,16 @@
 
 import asyncio
 import json
-import threading
 import time
-from types import SimpleNamespace
 
 import pytest
 
 from queued.daemon.scoreboard import SlotState
 from queued.drivers.base import Counts
 from queued.jobs.job import Job
-from tests.unit.working import counted, until
+from tests.unit.working import counted, fresh, seen, state, until
 
-seen: list = []
-state = SimpleNamespace()
-
-
-@pytest.fixture(autouse=True)
-async def fresh():
-    seen.clear()
-    state.go = asyncio.Event()
-    state.thread_go = threading.Event()
-    yield
-    state.go.set()  # what was given up on ends with its test
-    state.thread_go.set()
-    await asyncio.sleep(0)
+_fresh = pytest.fixture(autouse=True)(fresh)
 
 
 class Sleeps(Job):

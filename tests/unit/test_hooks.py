@@ -4,7 +4,6 @@ import asyncio
 import functools
 import json
 import threading
-from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -16,21 +15,9 @@ from queued.drivers.base import Charge, Fail
 from queued.errors import JobCrashed, JobTimeout
 from queued.jobs import outcome, records
 from queued.jobs.job import Job
-from tests.unit.working import QUEUE, Shop, until, until_async
+from tests.unit.working import QUEUE, Shop, fresh, seen, state, until, until_async
 
-seen: list = []
-state = SimpleNamespace()
-
-
-@pytest.fixture(autouse=True)
-async def fresh():
-    seen.clear()
-    state.go = asyncio.Event()
-    state.thread_go = threading.Event()
-    yield
-    state.go.set()  # what was given up on ends with its test
-    state.thread_go.set()
-    await asyncio.sleep(0)
+_fresh = pytest.fixture(autouse=True)(fresh)
 
 
 class Hooked(Job):

@@ -3,29 +3,15 @@
 import asyncio
 import contextlib
 import resource
-import threading
-from types import SimpleNamespace
 
 import pytest
 
 from queued.daemon.worker.sweep import resident_memory
 from queued.drivers.base import Charge, Counts, Lane, Retry
 from queued.jobs.job import Job
-from tests.unit.working import QUEUE, Shop, counted, until, until_async
+from tests.unit.working import QUEUE, Shop, counted, fresh, seen, state, until, until_async
 
-seen: list = []
-state = SimpleNamespace()
-
-
-@pytest.fixture(autouse=True)
-async def fresh():
-    seen.clear()
-    state.go = asyncio.Event()
-    state.thread_go = threading.Event()
-    yield
-    state.go.set()  # what was given up on ends with its test
-    state.thread_go.set()
-    await asyncio.sleep(0)
+_fresh = pytest.fixture(autouse=True)(fresh)
 
 
 class Quick(Job):

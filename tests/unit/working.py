@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from queued.daemon.channel import Channel
@@ -25,6 +27,21 @@ PATIENCE = 60.0
 """Seconds that a condition may take on a loaded machine; what fails here hangs."""
 
 _numbers = itertools.count(1)
+
+seen: list[Any] = []
+"""What jobs have to tell a test; and by what it lets them go on:"""
+state = SimpleNamespace()
+
+
+async def fresh() -> AsyncIterator[None]:
+    """Have nothing seen and everything held, as a fixture around each test."""
+    seen.clear()
+    state.go = asyncio.Event()
+    state.thread_go = threading.Event()
+    yield
+    state.go.set()  # what was given up on ends with its test
+    state.thread_go.set()
+    await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], Any], what: str) -> Any:
