@@ -12,6 +12,9 @@ from queued.daemon.worker.run import Run
 PERIOD = 1.0
 MARGIN = 5.0
 """Seconds beyond those in which the worker would have dealt with the job by itself."""
+SILENCE = 60.0
+"""Seconds for which the loop may stand still while no job runs: what an ended one left behind, or a
+``failed()``, blocks it then."""
 NEVER = float("inf")
 
 
@@ -30,6 +33,7 @@ class Guard:
         self._grace = grace
         self._lock = threading.Lock()
         self._wound_to = NEVER
+        self._beaten = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
 
@@ -47,11 +51,21 @@ class Guard:
             if deadline < self._wound_to:
                 self._wind(deadline)
 
+    def beat(self, now: float) -> None:
+        """Hear that the loop turns; ``now`` is monotonic seconds."""
+        self._beaten = now
+
     def _watch(self) -> None:
+        hung = False
         while not self._stopped.wait(PERIOD):
+            silent = not self._running and time.monotonic() - self._beaten > SILENCE
             with self._lock:
+                if silent and hung:  # a second time: else the whole process stood still
+                    self._wind(self._beaten)
+                    return
                 # A job whose clock has not started yet says so itself, before any code of it runs.
                 self._wind(min((run.deadline for run in self._begun()), default=NEVER))
+            hung = silent
 
     def _begun(self) -> list[Run]:
         return [run for run in tuple(self._running) if run.deadline]

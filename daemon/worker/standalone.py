@@ -72,6 +72,10 @@ class Standalone(Worker):
             self._janitor.run(lambda: queues, ours=self.spec.owner),
         ]
 
+    def _sweep(self, now: float) -> None:
+        self._guard.beat(now)
+        super()._sweep(now)
+
     # suspects run alone, each between two ordinary batches
 
     async def _turn(self) -> None:
