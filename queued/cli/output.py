@@ -69,14 +69,14 @@ def print_table(
     rows: Iterable[Sequence[Any]],
     *,
     right: Sequence[str] = (),
-    below: bool = False,
+    below: int = 0,
 ) -> None:
     """Print rows under their columns; no cell is cut or folded, so that an id can be copied.
 
     Where the terminal is too narrow, the columns stand closer.
 
     :param right: the columns that are aligned as numbers are.
-    :param below: where the terminal is too narrow, the last column stands beneath its row.
+    :param below: where the terminal is too narrow, so many last columns stand beneath their row.
     """
     out = console()
     header = [coloured(name, "bold") for name in columns]
@@ -84,11 +84,11 @@ def print_table(
     widths = widths_of(cells)
     narrow = sum(widths) + 2 * len(widths) - 2 > out.width
     for row in cells:
-        last = row.pop() if below and narrow else None
+        last = [row.pop() for _ in range(below)][::-1] if narrow else []
         line = aligned(row, widths, [name in right for name in columns], gap=1 if narrow else 2)
         out.print(line, soft_wrap=True)
-        if last is not None and row is not header:
-            out.print(coloured("    "), last, sep="", soft_wrap=True)
+        if last and row is not header:
+            out.print(coloured("    "), coloured("  ").join(last), sep="", soft_wrap=True)
 
 
 def widths_of(rows: Sequence[Sequence[Text]]) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from queued.cli.exits import Exit
 from queued.daemon.master.control import ControlServer, Request
@@ -213,8 +214,7 @@ def test_status_on_one_screen(app: Application, master: Callable[..., Master]) -
     crash = next(line for line in lines if line.startswith("emails/2 crashed "))
     assert crash.endswith(" ago: SIGKILL, killed by the kernel for memory; peak memory 512 MiB")
     assert "emails/2 crashed; it starts again in 2.5 s" in lines
-    look = "queued why emails; queued failed list --group --queue emails (1 job in the last hour)"
-    assert f"look next: {look}" in lines
+    assert "look next: queued why emails; queued failed list --group (1 in the last hour)" in lines
     assert any(line.startswith("emails/3 has crashed too often") for line in lines)
     assert lines[-1] == "jobs of 1 dead worker wait to be taken back"
 
@@ -228,6 +228,21 @@ def test_the_workers_where_somebody_asks_for_them(
     assert "worker pid state up memory settled running" in seen
     assert "emails/1 4712 running 1m 1s 60 MiB 1234 2" in seen
     assert "emails/solo 4713 starting 0s 60 MiB 0 0" in seen
+
+
+def test_status_on_a_narrow_terminal_leaves_out_columns_of_the_queues(
+    app: Application, master: Callable[..., Master], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = {"since": time.time(), "by": "ada@host", "reason": ""}
+    master(status=HEALTHY | {"queues": {"emails": STATS | {"paused": pause}}})
+    narrow = Console(width=60, highlight=False)
+    monkeypatch.setattr("queued.cli.watch.screen.console", lambda: narrow)
+    monkeypatch.setattr("queued.cli.output.console", lambda: narrow)
+    lines = app("status").out.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("queue "))
+    assert all(len(line) <= 60 for line in lines[at : at + 2])
+    assert "oldest" in lines[at]
+    assert "reserved" not in lines[at]
 
 
 def test_status_of_more_jobs_than_fit(app: Application, master: Callable[..., Master]) -> None:

@@ -194,8 +194,13 @@ def test_an_id_is_whole_on_a_narrow_terminal(
 ) -> None:
     monkeypatch.setattr(output, "console", lambda: Console(width=width))
     job_id, error = "019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b", "ValueError: no such address"
-    output.print_table(("id", "error"), [(job_id, error)], below=True)
+    output.print_table(("id", "error"), [(job_id, error)], below=1)
     beside = [f"{'id':36}  error", f"{job_id}  {error}"]
     assert capsys.readouterr().out.splitlines() == (
         beside if width > 100 else ["id", job_id, f"    {error}"]
+    )
+    output.print_table(("kind", "id", "error"), [("1", job_id, error)], below=2)
+    beside = [f"kind  {'id':36}  error", f"1     {job_id}  {error}"]
+    assert capsys.readouterr().out.splitlines() == (
+        beside if width > 100 else ["kind", "1", f"    {job_id}  {error}"]
     )

@@ -99,7 +99,7 @@ def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> 
          describe.error_of(one))
         for one in found
     ]  # fmt: skip
-    print_table(("id", "queue", "job", "failed", "error"), rows, below=True)
+    print_table(("id", "queue", "job", "failed", "error"), rows, below=1)
     if more:
         click.echo(f"{more}; --limit shows up to {LONGEST_LIST}, --group shows them by kind")
 
@@ -118,7 +118,7 @@ def _list_groups(url: str, selection: Selection, limit: int, *, as_json: bool) -
         return
     rows = [_group_row(one) for one in groups[:limit]]
     columns = ("count", "fingerprint", "job", "first", "last", "example", "error")
-    print_table(columns, rows, right=("count",), below=True)
+    print_table(columns, rows, right=("count",), below=2)
     total = sum(one.count for one in groups)
     click.echo(f"{plural(total, 'failed job')} of {plural(len(groups), 'kind')}")
 

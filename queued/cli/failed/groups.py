@@ -38,7 +38,7 @@ class Group:
     @property
     def text(self) -> str:
         """What people read of it, on one line."""
-        kind = self.print.kind.removeprefix("builtins.")
+        kind = self.print.kind.removeprefix("builtins.").removeprefix("queued.errors.")
         where = f" in {self.print.where}" if self.print.where else ""
         return f"{kind or '?'}: {self.print.message}{where}"
 

@@ -137,7 +137,7 @@ def print_history(raw: bytes) -> None:
         )
         for note in notes
     ]
-    print_table(("run", "ended", "outcome", "worker", "error"), rows, right=("run",), below=True)
+    print_table(("run", "ended", "outcome", "worker", "error"), rows, right=("run",), below=1)
 
 
 def print_failure(failed: FailedJob) -> None:

@@ -137,7 +137,7 @@ def _whole(reading: Reading) -> Text:
 
 def _queues(rows: Sequence[Row], view: View, width: int, room: int) -> list[Text]:
     """Return the header and as many rows as there is room for."""
-    shown = _fitting(rows, view.sort, width)
+    shown = columns.fitting(columns.ALL, rows, width, keep=view.sort)
     header = [coloured(one.title, "bold reverse" if one is view.sort else "bold") for one in shown]
     cells = [[coloured(one.text(row), one.style(row)) for one in shown] for row in rows]
     widths = widths_of([header, *cells])
@@ -151,20 +151,6 @@ def _queues(rows: Sequence[Row], view: View, width: int, room: int) -> list[Text
         last = min(first + fits, len(rows))
         lines.append(coloured(f"{first + 1} to {last} of {len(rows)} queues", "dim"))
     return lines
-
-
-def _fitting(rows: Sequence[Row], sort: Column, width: int) -> list[Column]:
-    """Return the columns for which there is room; what is sorted by stays."""
-    shown = list(columns.ALL)
-    widths = {
-        one: max(len(one.title), *(len(one.text(row)) for row in rows), 0) for one in columns.ALL
-    }
-    for lightest in sorted(columns.ALL, key=lambda one: one.weight):
-        if sum(widths[one] + 1 for one in shown) - 1 <= width:
-            break
-        if lightest.weight and lightest is not sort:
-            shown.remove(lightest)
-    return shown
 
 
 def _jobs(runs: Sequence[Run], width: int) -> list[Text]:

@@ -68,6 +68,20 @@ def arranged(rows: Sequence[Row], column: Column, *, reverse: bool = False) -> l
     return valued + [row for row in rows if column.value(row) is None]
 
 
+def fitting(
+    columns: Sequence[Column], rows: Sequence[Row], width: int, *, keep: Column
+) -> list[Column]:
+    """Return the columns for which there is room; ``keep``, by which it is sorted, stays."""
+    shown = list(columns)
+    widths = {one: max(len(one.title), *(len(one.text(row)) for row in rows), 0) for one in columns}
+    for lightest in sorted(columns, key=lambda one: one.weight):
+        if sum(widths[one] + 1 for one in shown) - 1 <= width:
+            break
+        if lightest.weight and lightest is not keep:
+            shown.remove(lightest)
+    return shown
+
+
 def number(value: float | None) -> str:
     """Return a count in at most five characters: ``99999``, ``123k``, ``1.2M``."""
     if value is None:

@@ -103,12 +103,9 @@ class Reading:
     def _next_looks(self) -> Iterator[str]:
         """Yield the commands that say more of what is late, and of what has failed."""
         looks = [f"queued why {one.name}" for one in self.overview.queues if one.late][:1]
-        lately = {one.name: one.stats.failed_last_hour for one in self.overview.queues if one.stats}
-        failing = [name for name, count in lately.items() if count]
-        if failing:
-            jobs = plural(sum(lately.values()), "job")
-            only = f" --queue {failing[0]}" if len(failing) == 1 else ""
-            looks.append(f"queued failed list --group{only} ({jobs} in the last hour)")
+        failing = [one.stats.failed_last_hour for one in self.overview.queues if one.stats]
+        if any(failing):
+            looks.append(f"queued failed list --group ({sum(failing)} in the last hour)")
         if looks:
             yield f"look next: {'; '.join(looks)}"
 

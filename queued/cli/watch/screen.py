@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,7 +41,7 @@ def print_status(
         right=("workers", "busy", "memory"),
     )
     click.echo()
-    _print_queues(columns.arranged(columns.rows_of(reading), sort))
+    _print_queues(columns.arranged(columns.rows_of(reading), sort), sort)
     if workers:
         _print_workers(status["pools"])
     _print_runs(reading.runs)
@@ -88,8 +88,8 @@ def _pool(pool: PoolView) -> tuple[Any, ...]:
     )
 
 
-def _print_queues(rows: Iterable[columns.Row]) -> None:
-    shown = columns.OF_QUEUES
+def _print_queues(rows: Sequence[columns.Row], sort: columns.Column) -> None:
+    shown = columns.fitting(columns.OF_QUEUES, rows, console().width, keep=sort)
     titles = [column.title for column in shown]
     cells = ([coloured(one.text(row), one.style(row)) for one in shown] for row in rows)
     print_table(titles, cells, right=titles[1:])
