@@ -59,6 +59,9 @@ def _plain(text: str) -> str:
     match = _CONNECTING.match(text)
     if match is None:
         return text.rstrip(".")
-    number = int(match["errno"])
-    reason = os.strerror(number) if number in errno.errorcode else text[match.end() :]
+    number, reason = int(match["errno"]), text[match.end() :]
+    if reason.startswith("[SSL"):  # its numbers are TLS's own
+        return reason.rstrip(".")
+    if number in errno.errorcode:
+        reason = os.strerror(number)
     return reason.rstrip(".").lower()

@@ -100,6 +100,7 @@ async def test_a_replica_refuses_until_it_is_promoted(
 async def test_a_server_busy_with_a_script(
     server: Server, driver: RedisDriver, admin: redis.Redis
 ) -> None:
+    await driver.enqueue(Q, [NewJob("a", b"a")])
     admin.config_set("busy-reply-threshold", 50)
 
     def loop() -> None:
