@@ -78,7 +78,8 @@ def test_health_queues_and_what_runs_on_80_columns(running: Daemon, top: Top) ->
     assert fits(screen), screen.text
     assert text.startswith("ready, with warnings")
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert "3/3 workers 3/23 busy 2 ready 0.0 jobs/s" in lines[2].split(" up ")[0]
+    assert lines[2] == "look next: queued why parked"
+    assert "3/3 workers 3/23 busy 2 ready 0.0 jobs/s" in lines[3].split(" up ")[0]
     header = next(line for line in lines if line.startswith("queue workers"))
     assert header == "queue workers busy ready sched failed oldest rate/s wait p95 run p95 fail%"
     first, *others = (line.split() for line in lines[lines.index(header) + 1 :][:3])
