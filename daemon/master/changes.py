@@ -33,12 +33,17 @@ log = structlog.get_logger()
 BUSY = "a restart is under way; queued status shows it, try again when it is done"
 
 
+Sizes = dict[str, tuple[int, bool]]
+"""By pool, how many workers it should have, and whether somebody has said so by hand."""
+
+
 class Before(NamedTuple):
     """What held before a change."""
 
     plan: Plan
     listener: socket.socket | None
     quiet: bool
+    sizes: Sizes
 
 
 @dataclass(slots=True)
@@ -58,6 +63,8 @@ class Change:
     rollout: Rollout | None = None
     before: Before | None = None
     """What to go back to, once something has been put in its place."""
+    sizes: Sizes = field(default_factory=dict)
+    """What it made of the pools; one that differs has been scaled since."""
 
 
 class Changes:
@@ -192,9 +199,10 @@ class Changes:
 
     def _apply(self, change: Change) -> None:
         force = self._workforce
-        change.before = Before(force.plan, force.births.listener, force.quiet)
+        change.before = Before(force.plan, force.births.listener, force.quiet, self._sizes())
         if change.plan is not None:
             self._put(change.plan, change.listener)
+        change.sizes = self._sizes()
 
     def _put(self, plan: Plan, listener: socket.socket | None) -> None:
         if plan.log != self._workforce.plan.log:
@@ -209,9 +217,20 @@ class Changes:
         if change.before is None:
             return
         if change.plan is not None:
+            scaled = dict(self._sizes().items() - change.sizes.items())
             self._put(change.before.plan, change.before.listener)
+            self._resize(change.before.sizes | scaled)
         if change.before.quiet:  # those that have started meanwhile, too
             force.be_quiet()
+
+    def _sizes(self) -> Sizes:
+        return {name: (one.desired, one.by_hand) for name, one in self._workforce.pools.items()}
+
+    def _resize(self, sizes: Sizes) -> None:
+        for name, pool in self._workforce.pools.items():
+            if name in sizes:
+                pool.desired, pool.by_hand = sizes[name]
+        self._workforce.allow_descriptors()
 
     def _close_unless_used(self, listener: socket.socket | None) -> None:
         if listener is not None and listener is not self._workforce.births.listener:

@@ -308,7 +308,7 @@ def test_new_code_whose_workers_die_at_once_is_taken_back(running):
 
 
 def test_a_reload_whose_new_imports_fail_in_the_workers_changes_nothing_at_all(running):
-    """Neither the code, nor the other settings, nor the pools and the address that are new."""
+    """Neither code nor settings, nor what was scaled, nor a pool and an address that are new."""
     old, config = running.status()["http"], running.config.read_text()
     (running.folder / "more.py").write_text(DIES)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -317,9 +317,10 @@ def test_a_reload_whose_new_imports_fail_in_the_workers_changes_nothing_at_all(r
     running.edit("127.0.0.1:0", f"127.0.0.1:{port}")
     running.edit("default: {processes: 1}", "default: {processes: 2}\n  late: {processes: 1}")
     running.edit("emails: {processes: 2}", "emails: {processes: 2, concurrency: 3}")
+    ask(running, "scale", pool="default", processes=3)
     with pytest.raises(ControlError, match=r"emails/[12] of the new code ended at once"):
         ask(running, "reload")
-    settles(running, "default", 1)
+    settles(running, "default", 3)
     settles(running, "emails", 2)
     assert {one["slots"] for one in running.workers("emails")} == {10}
     until(lambda: set(running.status()["pools"]) == {"default", "emails"}, "the new pool to go")
