@@ -23,7 +23,8 @@ _BY_CLASS: dict[type[Exception], str] = {
     exceptions.AuthorizationError: _LOGIN,
     exceptions.ClusterDownError: "its cluster is down",
     exceptions.MasterDownError: "it is a replica that lost its primary",
-    exceptions.AskError: "it is a node of a cluster, and redis:// does not follow clusters",
+    exceptions.AskError: "it is a node of a cluster, and redis:// does not follow clusters:"
+    " use redis+cluster://",
     exceptions.TryAgainError: "its cluster is moving the queue",
 }
 
