@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from queued.drivers import NOT_YET, known_schemes, several
+from queued.drivers import known_schemes, several
 from queued.environment import DEFAULT_CONNECTION, connection_from, normalise
 from queued.errors import ConfigError
 
@@ -49,8 +49,6 @@ def _check(url: str) -> None:
     """Refuse what no daemon can use, without importing the driver: the master stays small."""
     scheme = url.partition("://")[0]
     known = [name for name in known_schemes() if name != "memory"]
-    if scheme in NOT_YET:
-        raise ConfigError([f"{scheme}:// is not supported yet; use {NOT_YET[scheme]}"])
     if scheme not in known and scheme != "memory":
         near = get_close_matches(scheme, known, n=1)
         hint = f'; did you mean "{near[0]}://"?' if near else f"; known are {', '.join(known)}"

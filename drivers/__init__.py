@@ -16,7 +16,6 @@ from queued.drivers.base import Driver, Enqueuer
 from queued.errors import ConfigError
 
 __all__ = [
-    "NOT_YET",
     "DriverFactory",
     "driver_for",
     "enqueuer_for",
@@ -36,14 +35,12 @@ _BUILT_IN = {
     "unix": "queued.drivers.redis:RedisDriver",
     "redis+sentinel": "queued.drivers.redis:RedisDriver",
     "rediss+sentinel": "queued.drivers.redis:RedisDriver",
+    "redis+cluster": "queued.drivers.redis:RedisDriver",
+    "rediss+cluster": "queued.drivers.redis:RedisDriver",
     "sqlite": "queued.drivers.sql:SqlDriver",
     "postgresql": "queued.drivers.sql:SqlDriver",
     "memory": "queued.drivers.memory:MemoryDriver",
 }
-NOT_YET = {
-    "redis+cluster": "redis://",
-}
-"""Schemes of a later version, and what to use until then."""
 
 _registered: dict[str, DriverFactory] = {}
 
@@ -114,9 +111,6 @@ def _factory(scheme: str) -> DriverFactory:
         return _imported(scheme, installed[scheme])
     if scheme in _BUILT_IN:
         return _imported(scheme, _BUILT_IN[scheme])
-    if scheme in NOT_YET:
-        instead = NOT_YET[scheme]
-        raise ConfigError([f"connection: {scheme}:// is not supported yet; use {instead}"])
     known = known_schemes()
     near = get_close_matches(scheme, known, n=1)
     hint = f'; did you mean "{near[0]}"?' if near else f"; known: {', '.join(known)}"

@@ -238,7 +238,10 @@ class Driver(Protocol):
         """Return the names of all queues that ever had a job, sorted."""
 
     async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
-        """Sample several queues in one round trip; an unknown queue is all zeros."""
+        """Sample several queues in one round trip; an unknown queue is all zeros.
+
+        Where only a part of the back-end is away (a node of a cluster), its queues are left out.
+        """
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         """Look a job up, in one queue or in all."""

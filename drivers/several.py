@@ -14,6 +14,7 @@ SENTINEL, CLUSTER = "sentinel", "cluster"
 PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 """The port of a host that names none, by what follows the + of a scheme."""
 
+ONE_DATABASE = "a cluster has one database, 0: leave it out of the URL"
 UNREADABLE = "the host or port is wrong; special characters of a password are written as %40"
 
 
@@ -61,7 +62,7 @@ def _path(kind: str, parts: SplitResult) -> tuple[str, str]:
     path = [unquote(part) for part in parts.path.strip("/").split("/")]
     if kind == CLUSTER:
         if path not in (["0"], [""]):
-            raise ValueError("a cluster has one database, 0: leave out what follows the hosts")
+            raise ValueError(ONE_DATABASE)
         return "", "0"
     service, database, *more = [*path, ""]
     if not service:

@@ -25,7 +25,8 @@ What a queue is made of, every key under its hash tag (``queued:{emails}:jobs``)
     members:<id>  hash    id → how a member ended (empty: it has not); gone when all are done
 
 An id is stored as the 16 bytes of its UUID, or as text when it is none (see ``codec.pack_id``).
-The names of all queues are the set ``queued:queues``.
+The names of all queues are the set ``queued:queues``. On a cluster every script also names the key
+``never``, which never is: see docs/adr/0014.
 """
 
 from queued.drivers.redis.driver import RedisDriver

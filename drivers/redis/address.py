@@ -9,10 +9,11 @@ from redis import connection as blocking
 from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry as BlockingRetry
 
 from queued.drivers import several
+from queued.drivers.several import Host
 from queued.errors import ConfigError
 from queued.version import __version__
 
@@ -84,6 +85,16 @@ class SentinelAddress(Address):
         return f"{self.service} (sentinels {_listed(self.sentinels)})"
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterAddress(Address):
+    """A cluster, of which some nodes are known."""
+
+    nodes: tuple[Host, ...]
+
+    def __str__(self) -> str:
+        return f"the cluster of {_listed(tuple(self.at(*node) for node in self.nodes))}"
+
+
 def address_of(url: str) -> Address:
     """Read a URL, with redis-py's options in its query.
 
@@ -98,8 +109,12 @@ def address_of(url: str) -> Address:
     prefix = str(options.pop("prefix", "queued"))
     kind = options.pop("connection_class", Connection)
     address = Address(kind, options, prefix)
-    if servers:
+    if servers and servers.kind == several.SENTINEL:
         address = _sentinels(address, servers)
+    elif servers:
+        if options.pop("db", 0):
+            raise ConfigError([f"connection: {several.ONE_DATABASE}"])
+        address = ClusterAddress(kind, options, prefix, servers.hosts)
     try:
         address.connection()
     except (TypeError, RedisError) as error:
@@ -132,3 +147,11 @@ def _sentinels(address: Address, servers: several.Several) -> SentinelAddress:
 
 def _listed(addresses: tuple[Address, ...]) -> str:
     return ", ".join(map(str, addresses))
+
+
+def reply_of(connection: blocking.AbstractConnection) -> Any:
+    """Return the next reply on a blocking connection, an error reply as a value."""
+    try:
+        return connection.read_response(disconnect_on_error=False)
+    except ResponseError as error:
+        return error

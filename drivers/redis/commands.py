@@ -29,10 +29,15 @@ _T = TypeVar("_T")
 
 
 class Commands:
-    """Makes commands for queues whose keys start with ``prefix``."""
+    """Makes commands for queues whose keys start with ``prefix``.
 
-    def __init__(self, prefix: str) -> None:
+    :param whole: have no script run on half a queue. Each names a key that never is: a node that
+        gives its slot away, or takes it, key by key, runs none that names a key which it lacks.
+    """
+
+    def __init__(self, prefix: str, *, whole: bool = False) -> None:
         self._prefix = prefix
+        self._never = ["never"] if whole else []
         self._scripts = scripts()
         self._head = lru_cache(maxsize=4096)(self._head_of)
 
@@ -137,6 +142,7 @@ class Commands:
     def _head_of(self, verb: str, queue: str, owner: str) -> Command:
         script = self._scripts[verb]
         names = [f"held:{owner}" if name == "held" else name for name in script.keys]
+        names += self._never
         return ("EVALSHA", script.sha, len(names), *(self.key(name, queue) for name in names))
 
 

@@ -26,8 +26,9 @@ from queued.drivers.base import (
     State,
     Ticks,
 )
-from queued.drivers.redis.address import address_of
+from queued.drivers.redis.address import ClusterAddress, address_of
 from queued.drivers.redis.blocking import BlockingRedis
+from queued.drivers.redis.calls import Calls
 from queued.drivers.redis.codec import (
     batch_of,
     failed_job,
@@ -41,10 +42,8 @@ from queued.drivers.redis.codec import (
     unpack_id,
 )
 from queued.drivers.redis.commands import Command, Commands, Value, batches
-from queued.drivers.redis.links import link_to
+from queued.drivers.redis.links import links_to
 from queued.drivers.redis.outbox import Outbox
-from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import scripts
 from queued.drivers.redis.versions import check_version
 from queued.drivers.sequel import MAX_FAILED_IDS, Batch, NewBatch
 from queued.errors import DriverError, DriverUnavailable, OwnerLost
@@ -61,7 +60,8 @@ class RedisDriver:
     what all keys start with, ``queued`` unless given. Its user needs no more than the ACL
     ``~queued:* +@read +@write +@scripting +@connection +time``. With redis+sentinel:// the hosts
     are those of sentinels, ``/service`` follows them, and ``sentinel_username`` and
-    ``sentinel_password`` in the query are for them.
+    ``sentinel_password`` in the query are for them; with redis+cluster:// they are those of some
+    nodes, and the ACL has ``+cluster|slots`` besides.
 
     :raises ConfigError: the URL has an option that is unknown or wrong.
     """
@@ -72,9 +72,10 @@ class RedisDriver:
     def __init__(self, url: str) -> None:
         address = address_of(url)
         self._address = str(address)
-        self._commands = Commands(address.prefix)
-        self._main = link_to(address)
-        self._waiter = link_to(address)
+        self._commands = Commands(address.prefix, whole=isinstance(address, ClusterAddress))
+        self._main, self._waiter = links_to(address)
+        self._calls = Calls(self._main, self._address)
+        self._run = self._calls.run
         self._outbox = Outbox(self._commands, self._run)
 
     async def open(self) -> None:
@@ -82,7 +83,7 @@ class RedisDriver:
         self._waiter.reopen()
         [hello] = await self._run([("HELLO",)])
         check_version(hello, self._address)
-        await self._load_scripts()
+        await self._calls.load_scripts()
 
     async def close(self) -> None:
         await self._waiter.close()
@@ -90,6 +91,7 @@ class RedisDriver:
 
     async def ping(self) -> None:
         # A write that is refused where writes are, but not when memory is full: jobs go on then.
+        # Of a cluster one node answers for all.
         await self._run([("DEL", self._commands.key("ping"))])
 
     # producers
@@ -160,7 +162,7 @@ class RedisDriver:
             return await self.exchange(
                 queue, owner, want=want, nonce=nonce, lease=lease, lane=lane, limit=limit
             )
-        return _exchange(queue, owner, self._checked(replies)[1], [])
+        return _exchange(queue, owner, self._calls.checked(replies)[1], [])
 
     async def renew(self, queue: str, owners: Sequence[str], lease: float) -> list[str]:
         head = milliseconds(lease)
@@ -229,26 +231,31 @@ class RedisDriver:
         return sorted(name.decode() for name in names)
 
     async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
-        replies = await self._run([self._commands.verb("stats", queue) for queue in queues])
-        return {queue: stats_of(reply) for queue, reply in zip(queues, replies, strict=True)}
+        replies = await self._calls.tried([self._commands.verb("stats", queue) for queue in queues])
+        away = [reply for reply in replies if isinstance(reply, DriverUnavailable)]
+        if away and len(away) == len(replies):
+            raise away[0]
+        return {
+            queue: stats_of(reply)
+            for queue, reply in zip(queues, replies, strict=True)
+            if not isinstance(reply, DriverUnavailable)
+        }
 
     async def find(self, job_id: str, queue: str | None = None) -> JobInfo | None:
         queues = [queue] if queue is not None else await self.queues()
         raw = pack_id(job_id)
-        replies = await self._run([self._commands.verb("find", name, raw) for name in queues])
-        for name, values in zip(queues, replies, strict=True):
-            if values:
-                return job_info(job_id, name, values)
-        return None
+        replies = await self._calls.tried(
+            [self._commands.verb("find", name, raw) for name in queues]
+        )
+        name, values = self._calls.first(queues, replies)
+        return job_info(job_id, name, values) if values else None
 
     async def batch(self, batch_id: str, queue: str | None = None) -> Batch | None:
         queues = [queue] if queue is not None else await self.queues()
         values = (batch_id, MAX_FAILED_IDS)
-        replies = await self._run([self._commands.verb("batch", name, *values) for name in queues])
-        for name, reply in zip(queues, replies, strict=True):
-            if reply:
-                return batch_of(batch_id, name, reply)
-        return None
+        batch = [self._commands.verb("batch", name, *values) for name in queues]
+        name, reply = self._calls.first(queues, await self._calls.tried(batch))
+        return batch_of(batch_id, name, reply) if reply else None
 
     async def ahead(self, queue: str, job_id: str, limit: int = LOOK_AHEAD) -> int | None:
         place: int | None = await self._call("ahead", queue, pack_id(job_id), limit)
@@ -311,32 +318,6 @@ class RedisDriver:
     async def _call(self, verb: str, queue: str, *values: Value) -> Any:
         [reply] = await self._run([self._commands.verb(verb, queue, *values)])
         return reply
-
-    async def _run(self, commands: Sequence[Command]) -> list[Any]:
-        """Run ``commands`` in one pipeline; what the server refused for want of a script, again.
-
-        :raises DriverError: the first error among the replies; the other commands have run.
-        """
-        if not commands:
-            return []
-        replies = await self._main.send(commands)
-        refused = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if refused:  # restarted, failed over or flushed: none of these has run
-            await self._load_scripts()
-            again = await self._main.send([commands[i] for i in refused])
-            for i, reply in zip(refused, again, strict=True):
-                replies[i] = reply
-        return self._checked(replies)
-
-    async def _load_scripts(self) -> None:
-        texts = [script.text for script in scripts().values()]
-        self._checked(await self._main.send([("SCRIPT", "LOAD", text) for text in texts]))
-
-    def _checked(self, replies: list[Any]) -> list[Any]:
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise refusal(reply, self._address) from reply
-        return replies
 
 
 def _exchange(queue: str, owner: str, reserved: Any, lost: list[str]) -> Exchange:

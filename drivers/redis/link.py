@@ -68,6 +68,11 @@ class Link:
         finally:
             self._calls -= 1
 
+    @property
+    def idle(self) -> bool:
+        """Whether no call is under way."""
+        return self._calls == 0
+
     def reopen(self) -> None:
         """Allow calls again after ``close``."""
         self._closed = False

@@ -18,7 +18,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as Disconnected
 
-from queued.drivers.redis.address import Address, SentinelAddress
+from queued.drivers.redis.address import Address, SentinelAddress, reply_of
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.link import CALL_WITHIN, Link
 from queued.drivers.redis.refusals import refusal
@@ -231,14 +231,6 @@ def _asked_blocking(sentinel: Address, address: SentinelAddress) -> Named | None
         return _named([reply_of(connection) for _ in range(2)])
     finally:
         connection.disconnect()  # type: ignore[no-untyped-call]
-
-
-def reply_of(connection: blocking.AbstractConnection) -> Any:
-    """Return the next reply, an error reply as a value."""
-    try:
-        return connection.read_response(disconnect_on_error=False)
-    except ResponseError as error:
-        return error
 
 
 def _questions(address: SentinelAddress) -> list[tuple[str, str, str]]:

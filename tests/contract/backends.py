@@ -16,6 +16,7 @@ import pytest
 import redis
 from psycopg import sql
 
+from tests.contract.cluster import clustered
 from tests.contract.postgresql import FAST, program, running_postgresql
 from tests.contract.servers import (
     Server,
@@ -52,6 +53,16 @@ def redis7(folder: Path) -> Iterator[CleanUrl]:
         yield _flushing(server)
 
 
+def cluster(folder: Path) -> Iterator[CleanUrl]:
+    with clustered(start_valkey, folder) as nodes:
+
+        def clean_url() -> str:
+            nodes.flush()
+            return nodes.url
+
+        yield clean_url
+
+
 def _flushing(server: Server) -> CleanUrl:
     def clean_url() -> str:
         with redis.Redis(port=server.port) as client:
@@ -86,6 +97,7 @@ BACKENDS = {
     "memory": memory,
     "valkey": valkey,
     "redis7": redis7,
+    "cluster": cluster,
     "sqlite": sqlite,
     "postgresql": postgresql,
 }

@@ -68,6 +68,9 @@ async def test_tls(tmp_path: Path) -> None:
         "redis+sentinel://:secret@localhost:x/jobs",
         "redis+sentinel://:secret@localhost/jobs/first",
         "redis+sentinel://localhost/jobs?colour=red&sentinel_password=secret",
+        "redis+cluster://:secret@localhost/1",
+        "redis+cluster://:secret@localhost?db=1",
+        "redis+cluster://:secret@localhost:7000,:7001",
     ],
 )
 def test_a_wrong_url_is_an_error_of_one_line_without_the_password(url: str) -> None:

@@ -158,12 +158,12 @@ async def test_a_forked_process_uses_none_of_its_parents_connections(
     enqueuer: BlockingRedis, driver: RedisDriver, admin: redis.Redis
 ) -> None:
     enqueuer.enqueue(Q, jobs("a"))
-    (mine,) = (line._connection._sock for line in enqueuer._idle)  # type: ignore[attr-defined]
+    (mine,) = (line._connection._sock for line in enqueuer._lines.idle)  # type: ignore[attr-defined]
     pid = os.fork()
     if pid == 0:
-        inherited = len(enqueuer._idle)
+        inherited = len(enqueuer._lines.idle)
         os._exit(inherited or enqueuer.enqueue(Q, jobs("child")) != [True])
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0  # noqa: ASYNC222 - it ends by itself
     enqueuer.enqueue(Q, jobs("b"))
-    assert [line._connection._sock for line in enqueuer._idle] == [mine]  # type: ignore[attr-defined]
+    assert [line._connection._sock for line in enqueuer._lines.idle] == [mine]  # type: ignore[attr-defined]
     assert await drain(driver) == ["a", "child", "b"]

@@ -53,6 +53,7 @@ def test_memory() -> None:
         ("redis://localhost:6379/0", "redis"),
         ("rediss://localhost:6379/0", "redis"),
         ("redis+sentinel://one:26379,[::1]:26380,three/jobs/2", "redis"),
+        ("redis+cluster://one,two:7000", "redis"),
         ("unix:///run/redis.sock", "redis"),
         ("sqlite:////nowhere/queued.db", "database"),
         ("SQLite:////nowhere/queued.db", "database"),
@@ -106,20 +107,14 @@ def test_an_unknown_scheme_names_the_known_ones() -> None:
     [problem] = caught.value.problems
     assert problem.startswith('connection: no driver for "amqp://"; known: ')
     assert problem.endswith(
-        "memory, postgresql, redis, redis+sentinel, rediss, rediss+sentinel, sqlite, unix"
+        "memory, postgresql, redis, redis+cluster, redis+sentinel,"
+        " rediss, rediss+cluster, rediss+sentinel, sqlite, unix"
     )
 
 
 def test_a_slip_of_the_finger_names_what_was_meant() -> None:
     with pytest.raises(ConfigError, match='did you mean "redis"'):
         driver_for("reddis://host")
-
-
-@pytest.mark.parametrize("scheme", ["redis+cluster"])
-def test_what_is_not_supported_yet_says_so(scheme: str) -> None:
-    with pytest.raises(ConfigError, match="not supported yet"):
-        driver_for(f"{scheme}://host")
-    assert scheme not in known_schemes()
 
 
 @pytest.mark.parametrize("url", ["", "redis", "localhost:6379", "user:s3cret@host"])

@@ -1,0 +1,187 @@
+"""A daemon on a cluster: a queue moves, a node dies and comes back, a replica takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from queued.errors import DriverUnavailable
+from queued.jobs.queue import Queue
+from tests.chaos import work
+from tests.chaos.hasty import HastyDaemon
+from tests.chaos.ledger import WORK, Ledger
+from tests.chaos.oracle import verdict
+from tests.contract.cluster import Cluster, clustered
+from tests.contract.redis_steps import SERVERS, start
+from tests.process.harness import PATIENCE, Daemon, until
+
+CONFIG = """
+connection: "{connection}"
+imports: [work]
+http: {{listen: "127.0.0.1:0"}}
+queues:
+  {queues}
+"""
+POOL = "{name}: {{processes: 1, concurrency: 5, sleep: 600}}"
+UNREPLICATED = 2.0
+"""Seconds before the death of a node whose acknowledgements may be lost with it, under load."""
+CALLS = 300
+"""Failed calls of three workers and the monitor in an outage of seconds; who spins makes more."""
+SECRET = "s-ecret"
+
+
+class Producer:
+    """Pushes job after job to each queue, and knows when each was acknowledged."""
+
+    def __init__(self, url: str, queues: list[str], ledger: Ledger) -> None:
+        self.acknowledged: dict[str, list[tuple[float, str]]] = {queue: [] for queue in queues}
+        self._queue, self._ledger = Queue(url), ledger
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._run(queue)) for queue in self.acknowledged]
+
+    async def _run(self, queue: str) -> None:
+        while not self._stopped:
+            try:
+                receipts = await self._queue.bulk([work.Sleeps(seconds=0.02)] * 3, queue)
+            except DriverUnavailable as error:
+                self._ledger.doubt(error.ids, "sleeps")
+            else:
+                at = time.monotonic()
+                self.acknowledged[queue] += [(at, receipt.id) for receipt in receipts]
+            await asyncio.sleep(0.03)
+
+    async def stop(self) -> None:
+        self._stopped = True
+        await asyncio.gather(*self._tasks)
+        await self._queue.close()
+
+    async def more(self, count: int, *queues: str) -> None:
+        """Wait for so many further acknowledgements of each queue."""
+        wanted = {queue: len(self.acknowledged[queue]) + count for queue in queues}
+
+        def there() -> bool:
+            return all(len(self.acknowledged[queue]) >= n for queue, n in wanted.items())
+
+        await asyncio.to_thread(until, there, f"{count} more of {queues}")
+
+    def settle(self, lost: str = "", since: float = 0.0, to: float = 0.0) -> None:
+        """Write down what is promised: all but what ``lost`` acknowledged between two times."""
+        for queue, acknowledged in self.acknowledged.items():
+            for at, job_id in acknowledged:
+                may_be_lost = queue == lost and since <= at <= to
+                word = self._ledger.doubt if may_be_lost else self._ledger.acknowledge
+                word([job_id], "sleeps")
+
+
+class Site:
+    """A cluster, and a daemon with a queue on each of its primaries."""
+
+    def __init__(self, cluster: Cluster, daemon: Daemon, ledger: Ledger) -> None:
+        self.cluster, self.daemon, self.ledger = cluster, daemon, ledger
+        self.queues = list(daemon.status()["pools"])
+        self.producer = Producer(cluster.url, self.queues, ledger)
+        self.workers = {one["pid"] for one in daemon.workers()}
+
+    async def is_whole(self, url: str) -> None:
+        judgement = await verdict(url, self.queues, self.ledger, PATIENCE)
+        assert judgement.broken == []
+        assert judgement.failed == 0
+        assert {one["pid"] for one in self.daemon.workers()} == self.workers
+        metrics = self.daemon.get("/metrics")[1]
+        errors = re.findall(r"^queued_driver_errors_total\{.*\} (.+)$", metrics, re.MULTILINE)
+        assert sum(map(float, errors)) < CALLS
+        told = [self.daemon.output(), metrics, json.dumps(self.daemon.status()), self.titles()]
+        assert not [text for text in told if SECRET in text]
+
+    def titles(self) -> str:
+        """Return how the processes are called in ``ps``."""
+        files = [Path(f"/proc/{pid}/cmdline") for pid in self.daemon.processes()]
+        return "\n".join(file.read_text() for file in files if file.exists())
+
+
+@pytest.fixture
+def replicas(request: pytest.FixtureRequest) -> int:
+    return int(getattr(request, "param", 0))
+
+
+@pytest.fixture(params=SERVERS)
+def site(request: pytest.FixtureRequest, tmp_path: Path, replicas: int) -> Iterator[Site]:
+    kept = ("--appendonly", "yes", "--appendfsync", "always")
+    with contextlib.ExitStack() as stack:
+        begin = partial(start, request.param)
+        cluster = stack.enter_context(
+            clustered(begin, tmp_path / "n", *kept, replicas=replicas, password=SECRET)
+        )
+        ledger = stack.enter_context(contextlib.closing(Ledger(tmp_path / "ledger")))
+        queues = [cluster.queue_on(node) for node in cluster.nodes[:3]]
+        pools = "\n  ".join(POOL.format(name=name) for name in queues)
+        (tmp_path / "daemon").mkdir()
+        config = CONFIG.format(connection=cluster.url, queues=pools)
+        daemon = HastyDaemon(tmp_path / "daemon", config, jobs=WORK, **ledger.environment)
+        stack.callback(daemon.clean_up)
+        yield Site(cluster, daemon.start(), ledger)
+
+
+async def test_queues_move_under_load(site: Site) -> None:
+    """Settlements and reservations wait for the slot, or follow it; no job runs twice."""
+    cluster, producer = site.cluster, site.producer
+    producer.start()
+    await producer.more(30, *site.queues)
+    for turn in range(1, 4):
+        for number, queue in enumerate(site.queues):
+            target = cluster.nodes[(number + turn) % 3]
+            await asyncio.to_thread(cluster.migrate, queue, target)
+        await producer.more(15, *site.queues)
+    await producer.stop()
+    producer.settle()
+    await site.is_whole(cluster.url)
+
+
+@pytest.mark.fault(25)
+async def test_a_node_dies_and_comes_back_under_load(site: Site) -> None:
+    cluster, producer = site.cluster, site.producer
+    producer.start()
+    await producer.more(30, *site.queues)
+    names = cluster.owner_of_key("queued:queues")
+    node = next(node for node in cluster.nodes if node is not names)
+    lost = next(queue for queue in site.queues if cluster.owner(queue) is node)
+    others = [queue for queue in site.queues if queue != lost]
+    with site.ledger.fault("node", outage=True):
+        await asyncio.to_thread(node.kill)
+        await producer.more(60, *others)
+        await asyncio.to_thread(node.start)
+        await asyncio.to_thread(cluster.settle)
+    await producer.more(30, *site.queues)
+    await producer.stop()
+    producer.settle()
+    await site.is_whole(cluster.url)
+
+
+@pytest.mark.fault(47)
+@pytest.mark.parametrize("replicas", [3], indirect=True)
+async def test_a_replica_takes_over_under_load(site: Site) -> None:
+    cluster, producer = site.cluster, site.producer
+    producer.start()
+    await producer.more(30, *site.queues)
+    node, lost = cluster.nodes[0], site.queues[0]
+    began = time.monotonic()
+    with site.ledger.fault("failover", outage=True):
+        await asyncio.to_thread(node.kill)
+        await asyncio.to_thread(until, lambda: cluster.owner(lost) is not node, "a promotion")
+        promoted = time.monotonic()
+        await producer.more(3, *site.queues)
+    await producer.more(30, *site.queues)
+    await producer.stop()
+    producer.settle(lost, began - UNREPLICATED, promoted)
+    await site.is_whole(cluster.url)
