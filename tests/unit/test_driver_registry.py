@@ -140,7 +140,9 @@ def test_postgresql_without_psycopg_says_what_to_install(
 
 async def test_a_shared_store_and_private_ones() -> None:
     one, two = driver_for("memory://registry"), driver_for("memory://registry")
-    other, alone, alone_too = (driver_for(u) for u in ("memory://x", "memory://", "memory://"))
+    other, alone, alone_too = (
+        driver_for(u) for u in ("memory://other-registry", "memory://", "memory://")
+    )
     await one.enqueue("q", [NewJob("a", b"")])
     assert await two.queues() == ["q"]
     await alone.enqueue("q", [NewJob("a", b"")])
