@@ -21,7 +21,9 @@ log: {format: json}
 shutdown_grace: 600s
 queues:
   default: {processes: 2, concurrency: 1, sleep: 5}
-  other: {processes: 1, sleep: 5, env: {POOL: other}}
+  # One at a time: a worker that looked for another job could be in a transaction when the GIL is taken from it, and
+  # would keep the file locked.
+  other: {processes: 1, concurrency: 1, sleep: 5, env: {POOL: other}}
 """
 JOBS = """
 import asyncio, ctypes, os
