@@ -17,7 +17,7 @@ from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.meters import WorkerMeters
 from queued.daemon.worker.run import Run
 from queued.drivers.base import Exchange, Lane
-from queued.errors import DriverUnavailable, OwnerLost
+from queued.errors import DriverError, DriverUnavailable, OwnerLost
 
 log = structlog.get_logger()
 
@@ -126,21 +126,26 @@ class Exchanger:
         elif want:
             nonce = self._begin(lane)
         pauses = retry_pauses()
-        repeated = False
+        repeated, refusal = False, ""
         while True:
             try:
                 answer = await self._backend.exchange(
                     settlements, want=want, nonce=nonce, lane=lane
                 )
-            except DriverUnavailable:
+            except OwnerLost:
+                self._count_lost(sent, repeated=repeated)
+                raise
+            except DriverError as error:
+                # One that it answers with is no fault of the jobs that run here: were this worker
+                # to die of it, they would be charged.
+                if not isinstance(error, DriverUnavailable) and str(error) != refusal:
+                    refusal = str(error)
+                    log.error("exchange.refused", error=refusal)  # noqa: TRY400 - as elsewhere
                 repeated = True
                 if not sent and self._ending():
                     answer = Exchange([], [])
                     break
                 await self._pause(pauses())
-            except OwnerLost:
-                self._count_lost(sent, repeated=repeated)
-                raise
             else:
                 break
         self.sent = []

@@ -92,8 +92,8 @@ def test_the_page_and_the_source_have_the_same_events() -> None:
 
 
 def test_the_page_and_the_source_have_the_same_levels() -> None:
-    page = documented()
-    assert {name: levels for name, levels in page.items() if levels != logged()[name]} == {}
+    page, source = documented(), logged()
+    assert {name: levels for name, levels in page.items() if levels != source[name]} == {}
 
 
 def test_names_are_stable_words() -> None:
