@@ -21,8 +21,8 @@ log: {format: json}
 shutdown_grace: 600s
 queues:
   default: {processes: 2, concurrency: 1, sleep: 5}
-  # One at a time: a worker that looked for another job could be in a transaction when the GIL is taken from it, and
-  # would keep the file locked.
+  # One at a time: a worker that looks for more may be in a transaction when a job takes the GIL,
+  # and the file stays locked.
   other: {processes: 1, concurrency: 1, sleep: 5, env: {POOL: other}}
 """
 JOBS = """
