@@ -95,7 +95,7 @@ def trace(error: BaseException, veil: Callable[[str], str] | None = None) -> str
         whole = "".join(lines)
         shown = whole if veil is None else veil(whole)
         text = safe_lines(redact_text(_cut(shown, 4 * MAX_TRACEBACK)))
-    except Exception as problem:  # noqa: BLE001 - the user's exception may fail to print itself
+    except BaseException as problem:  # noqa: BLE001 - a user's may fail to print itself
         said = f"the traceback cannot be printed: {said_by(problem, veil)}"
         return f"{said_by(error, veil)} ({said})"
     return _cut(text)

@@ -30,7 +30,7 @@ def error_text(
     kind = type(error).__name__
     try:
         said = str(error)
-    except Exception:  # noqa: BLE001 - an exception of the user's may fail to print itself
+    except BaseException:  # noqa: BLE001 - a user's may fail to print itself, and raise anything
         said = "(its message cannot be printed)"
     if veil is not None:
         said = veil(said)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,10 +35,11 @@ def test_the_text_of_an_error_has_its_kind() -> None:
     assert error_text(KeyError()) == "KeyError"
 
 
-def test_an_error_that_cannot_be_printed_has_a_text() -> None:
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit, KeyboardInterrupt, CancelledError])
+def test_an_error_that_cannot_be_printed_has_a_text(raised: type[BaseException]) -> None:
     class Odd(Exception):
         def __str__(self) -> str:
-            raise RuntimeError
+            raise raised
 
     assert error_text(Odd()) == "Odd: (its message cannot be printed)"
 
