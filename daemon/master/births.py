@@ -13,7 +13,7 @@ import structlog
 
 from queued.daemon.channel import Channel, Frame
 from queued.daemon.master.child import Child
-from queued.daemon.master.deaths import NEVER_BORN, Exit
+from queued.daemon.master.deaths import NEVER_BORN, Exit, died_at_fork
 from queued.daemon.master.fork import fork
 from queued.daemon.master.nursery import Nursery
 from queued.daemon.master.pool import Pool
@@ -155,8 +155,11 @@ class Births:
                     child.born(frame["pid"], time.monotonic())
             case "unforked":
                 if (child := self.nursery.answered(frame["id"])) is not None:
-                    self._take_a_breath(frame["error"])
-                    self._bury(child, NEVER_BORN)
+                    if frame["died"]:
+                        self._bury(child, died_at_fork(frame["error"]))
+                    else:
+                        self._take_a_breath(frame["error"])
+                        self._bury(child, NEVER_BORN)
 
     def _template_died(self, template: Template | InPlace, exit_: Exit) -> None:
         if template.error:

@@ -85,6 +85,8 @@ class Changes:
         self._settled = settled
         self._change: Change | None = None
         self._loaded: LoadedConfig | None = None
+        self.last_restart: dict[str, Any] | None = None
+        """When it ended (seconds since the epoch), whether it succeeded, and why not."""
 
     @property
     def busy(self) -> bool:
@@ -248,6 +250,7 @@ class Changes:
             self._settled(self._loaded, "")
         fields = {"changes": change.lines or ["none"]} if change.name == "reload" else {}
         log.info(f"{change.name}.done", **fields)  # noqa: G004
+        self._note(change, "")
         if change.request is not None:
             change.request.answer(changes=change.lines)
 
@@ -260,7 +263,12 @@ class Changes:
         if change.name == "reload":
             force.briefing.config_ok = False
             self._settled(None, error)
+        self._note(change, error)
         for line in error.splitlines():
             log.error(f"{change.name}.failed", error=line)  # noqa: G004
         if change.request is not None:
             change.request.refuse(error)
+
+    def _note(self, change: Change, error: str) -> None:
+        if change.name == "restart":
+            self.last_restart = {"at": time.time(), "ok": not error, "error": error or None}

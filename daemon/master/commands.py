@@ -145,6 +145,7 @@ class Commands:
             "monitor": monitors[-1] if monitors else None,
             "change": master.changes.status(),
             "last_reload": master.last_reload,
+            "last_restart": master.changes.last_restart,
             "reloads": force.briefing.reloads,
             "unsettled": len(force.briefing.graves),
         }

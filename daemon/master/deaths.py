@@ -52,6 +52,8 @@ class Exit(NamedTuple):
     status: int
     peak_memory: int
     """Bytes that were resident at most."""
+    said: str = ""
+    """How it ended, where that was told and not seen."""
 
     @property
     def signal(self) -> int | None:
@@ -64,6 +66,8 @@ class Exit(NamedTuple):
     @property
     def text(self) -> str:
         """What people read: ``SIGSEGV``, ``exit code 3``."""
+        if self.said:
+            return self.said
         if self.signal is None:
             return f"exit code {self.code}"
         try:
@@ -155,3 +159,11 @@ def kill_group(pid: int) -> None:
 
 NEVER_BORN = Exit(0, 1 << 8, 0)
 """Stands in for the exit of a worker that was asked for and never seen."""
+
+
+def died_at_fork(how: str) -> Exit:
+    """Return the exit of a worker that imported code ended before anybody saw it.
+
+    Unlike ``NEVER_BORN`` it counts: the next one does the same.
+    """
+    return Exit(0, 1 << 8, 0, how)

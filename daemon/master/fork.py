@@ -58,6 +58,7 @@ def fork_for(parent: int, main: Callable[[], int], *, close: Collection[int] = (
 
     :param close: the descriptors that are this process's business only. Others stay open: they may
         belong to modules of the user's that the child needs.
+    :raises ChildProcessError: it ended before its pid was known: imported code acts on a fork.
     :raises OSError: there is no process to be had.
     """
     read, write = os.pipe2(os.O_CLOEXEC)

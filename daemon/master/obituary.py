@@ -90,7 +90,7 @@ def announce(child: Child, exit_: Exit, ending: Ending, *, now: float, succeeded
     """
     fields: dict[str, object] = {"worker": child.name} if child.board is not None else {}
     fields |= {
-        "pid": exit_.pid,
+        "pid": exit_.pid or None,
         "reason": str(ending.reason),
         "lived": f"{now - child.started:.1f} s",
     }
@@ -131,7 +131,7 @@ def crash_of(child: Child, exit_: Exit, ending: Ending, *, at: float) -> Frame |
         return None
     return {
         "worker": child.name,
-        "pid": exit_.pid,
+        "pid": exit_.pid or None,
         "at": round(at, 3),
         "reason": ending.reason,
         "how": exit_.text,

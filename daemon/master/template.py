@@ -5,7 +5,7 @@ Its master speaks to it over a socket of packets, so that a request and its desc
     → {"type": "fork", "id": n, "spec": ...} with the worker's channel and scoreboard
     ← {"type": "ready", "warnings": [...]}       the imports are done
     ← {"type": "failed", "error": ...}           they are not; the process ends
-    ← {"type": "forked", "id": n, "pid": ...}    or "unforked" with "error"
+    ← {"type": "forked", "id": n, "pid": ...}    or "unforked" with "error" and "died"
 
 Workers share its memory and are up in milliseconds. They are the master's own children and live on
 when the template dies. Where there is no subreaper (``InPlace``), the master forks them itself and
@@ -174,7 +174,7 @@ def _understood(data: bytes) -> Frame:
         "ready": {"warnings": list},
         "failed": {"error": str},
         "forked": {"id": int, "pid": int},
-        "unforked": {"id": int, "error": str},
+        "unforked": {"id": int, "error": str, "died": bool},
     }
     for name, kind in known[frame["type"]].items():
         if not isinstance(frame[name], kind):

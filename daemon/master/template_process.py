@@ -108,7 +108,8 @@ def _answer(
     try:
         pid = fork_for(master, run, close=[sock.fileno()])
     except OSError as error:
-        _say(sock, {"type": "unforked", "id": frame["id"], "error": str(error)})
+        died = isinstance(error, ChildProcessError)  # else there was no process to be had
+        _say(sock, {"type": "unforked", "id": frame["id"], "error": str(error), "died": died})
     else:
         _say(sock, {"type": "forked", "id": frame["id"], "pid": pid})
     close_all(fds)

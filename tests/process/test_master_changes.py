@@ -307,6 +307,24 @@ def test_new_code_whose_workers_die_at_once_is_taken_back(running):
     assert not running.events("pool.fatal")
 
 
+def test_new_code_that_ends_its_workers_at_the_fork_is_taken_back(running):
+    """No pid of theirs is ever seen: it would wait for them for ever."""
+    before, template = running.pids(), templates(running)
+    at_fork = "import os\nos.register_at_fork(after_in_child=lambda: os._exit(3))\n"
+    (running.folder / "work.py").write_text(JOBS + at_fork)
+    with pytest.raises(ControlError, match=r"never came up \(the new process ended"):
+        ask(running, "restart")
+    until(lambda: running.pids() == before, "the workers before it alone")
+    until(lambda: templates(running) == template, "the new template to end")
+    status = running.status()
+    assert status["change"] is None
+    assert "never came up" in status["last_restart"]["error"]
+    assert "ended at once" in status["pools"]["default"]["last_crash"]["how"]
+    (running.folder / "work.py").write_text(JOBS)
+    ask(running, "restart")
+    assert running.status()["last_restart"]["ok"]
+
+
 def test_a_reload_whose_new_imports_fail_in_the_workers_changes_nothing_at_all(running):
     """Neither code nor settings, nor what was scaled, nor a pool and an address that are new."""
     old, config = running.status()["http"], running.config.read_text()

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from queued.daemon.master.child import ChildState, abort, drain, hand_back, kill, leaving
-from queued.daemon.master.deaths import NEVER_BORN, Exit, classify, reap
+from queued.daemon.master.deaths import NEVER_BORN, Exit, classify, died_at_fork, reap
 from queued.daemon.master.obituary import Graves, crash_of, grave_of
 from queued.daemon.spec import MonitorSpec
 from tests.unit.children import make_child
@@ -248,3 +248,11 @@ def test_one_that_left_just_before_it_was_killed_has_left():
 
 def test_one_that_was_never_forked_is_nobodys_fault():
     assert told(make_child(), NEVER_BORN) == ("boot_error", "released", False)
+
+
+def test_one_that_imported_code_ended_at_the_fork_is_held_against_its_seat():
+    child, exit_ = make_child(), died_at_fork("the new process ended at once")
+    assert told(child, exit_) == ("boot_error", "crash", True)
+    crash = crash_of(child, exit_, classify(child, exit_), at=5.0)
+    assert crash
+    assert (crash["pid"], crash["how"]) == (None, "the new process ended at once")

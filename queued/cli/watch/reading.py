@@ -190,6 +190,9 @@ def _warnings(status: Mapping[str, Any]) -> Iterator[str]:
     reload = status.get("last_reload")
     if reload and not reload["ok"]:
         yield f"the last reload failed, and the configuration before it runs: {reload['error']}"
+    restart = status.get("last_restart")
+    if restart and not restart["ok"]:
+        yield f"the last restart failed, and the code before it runs: {restart['error']}"
 
 
 def _crash(crash: Mapping[str, Any]) -> str:
