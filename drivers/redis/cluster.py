@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -16,6 +16,7 @@ from queued.drivers.redis.lines import Lines
 from queued.drivers.redis.link import CALL_WITHIN, Link
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.routes import ASK_WITHIN, QUESTION, Call, Part, Routes, nobody
+from queued.drivers.redis.watched import WatchedLink
 from queued.drivers.several import Host
 from queued.errors import DriverError, DriverUnavailable
 
@@ -29,7 +30,7 @@ class Cluster:
     def __init__(self, address: ClusterAddress, routes: Routes) -> None:
         self._address = address
         self._routes = routes
-        self._links: dict[Host, Link] = {}
+        self._links: dict[Host, _NodeLink] = {}
         self._learning = asyncio.Lock()
         self._closed = False
         self.within = CALL_WITHIN
@@ -100,14 +101,37 @@ class Cluster:
             if self._links[host].idle:
                 await self._links.pop(host).close()
 
+    async def owns_nothing(self, host: Host) -> bool:
+        """Ask another node whether ``host`` has lost its slots to a replica.
+
+        :raises DriverError: no other one answers.
+        """
+        self._routes.forget(host)  # so that it is asked last
+        await self._learn()
+        return host not in self._routes.nodes
+
     def _link(self, host: Host) -> Link:
         if self._closed:
             raise DriverUnavailable("the connection to Redis was closed by close()")
         link = self._links.get(host)
         if link is None:
-            link = self._links[host] = Link(self._address.at(*host))
+            link = self._links[host] = _NodeLink(self._address, host, self.owns_nothing)
         link.within = self.within
         return link
+
+
+class _NodeLink(WatchedLink):
+    """The link to one node."""
+
+    def __init__(
+        self, address: ClusterAddress, host: Host, owns_nothing: Callable[[Host], Awaitable[bool]]
+    ) -> None:
+        super().__init__(address.at(*host))
+        self._host = host
+        self._owns_nothing = owns_nothing
+
+    async def _is_replaced(self) -> bool:
+        return await self._owns_nothing(self._host)
 
 
 class ClusterLines:

@@ -8,7 +8,6 @@ more, not even that the connection is closed, and another may long have taken it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,12 +15,11 @@ from hiredis import pack_command
 from redis import connection as blocking
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
-from redis.exceptions import ConnectionError as Disconnected
 
 from queued.drivers.redis.address import Address, SentinelAddress, reply_of
-from queued.drivers.redis.commands import Command
-from queued.drivers.redis.link import CALL_WITHIN, Link
+from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.refusals import refusal
+from queued.drivers.redis.watched import WatchedLink
 from queued.drivers.redis.wire import Wire
 from queued.errors import DriverUnavailable
 
@@ -29,8 +27,6 @@ ASK_WITHIN = 2.0
 """Seconds until a sentinel that does not answer is passed over."""
 ENTER_WITHIN = 3.0
 """Seconds until a primary that does not let anyone in is given up on."""
-LOOK_EVERY = 2.0
-"""Seconds that a call waits before the sentinels are asked whether the primary still is one."""
 
 _HELLO = pack_command(("HELLO",))
 
@@ -112,7 +108,7 @@ class Search:
         )
 
 
-class SentinelLink(Link):
+class SentinelLink(WatchedLink):
     """A link to the primary, whoever that is."""
 
     def __init__(self, address: SentinelAddress) -> None:
@@ -122,30 +118,10 @@ class SentinelLink(Link):
         self._at: Named | None = None
         """Where the link leads."""
 
-    async def send(self, commands: Sequence[Command], blocking: float = 0.0) -> list[Any]:
-        """As ``Link.send``; it ends as well when another server has become the primary."""
-        looking: list[asyncio.Task[None]] = []
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(LOOK_EVERY, lambda: looking.append(loop.create_task(self._look())))
-        try:
-            return await super().send(commands, blocking)
-        finally:
-            timer.cancel()
-            for task in looking:
-                task.cancel()
-
-    async def _look(self) -> None:
-        """Leave the server as soon as a sentinel names another one."""
-        while True:
-            wire, at = self._wire, self._at
-            with contextlib.suppress(RedisError, OSError):
-                named = await self._asked(self._sentinels[0])
-                moved = named and at and named[:2] != at[:2] and named.epoch >= at.epoch
-                if moved and wire is not None:
-                    wire.give_up(Disconnected("it is not the primary any more"))
-                    return
-            self._sentinels.append(self._sentinels.pop(0))  # the next one may know more
-            await asyncio.sleep(LOOK_EVERY)
+    async def _is_replaced(self) -> bool:
+        named, at = await self._asked(self._sentinels[0]), self._at
+        self._sentinels.append(self._sentinels.pop(0))  # the next one may know more
+        return bool(named and at and named[:2] != at[:2] and named.epoch >= at.epoch)
 
     async def _connect(self) -> Wire:
         search = Search(self._service, self._sentinels)

@@ -381,6 +381,34 @@ async def test_slots_that_valkey_moves_by_itself(
     assert (await driver.stats([queue]))[queue].reserved == 1
 
 
+async def test_a_node_that_falls_silent_is_left_for_its_replica(kind: str, tmp_path: Path) -> None:
+    """As when its host loses power: nobody says that the connection is over."""
+    with clustered(partial(start, kind), tmp_path, replicas=1) as cluster:
+        node, replica = cluster.nodes[0], cluster.nodes[3]
+        queue = cluster.queue_on(node)
+        async with opened(cluster.url) as driver:
+            await push(driver, "a", queue=queue)
+            await until(lambda: has_all(cluster, replica))
+            driver._main.within = driver._waiter.within = 3600
+            other = cluster.queue_on(node, "other")
+            call = driver.listen(other, ME, seconds=60, want=1, nonce=1)
+            waiting = asyncio.create_task(call)
+            await until(lambda: waits(cluster, node))
+            node.pause()
+            try:
+                taking = asyncio.create_task(reserve(driver, queue=queue))
+                for one in (taking, waiting):
+                    with pytest.raises(DriverUnavailable, match="not the primary any more"):
+                        await one
+                assert await drain(driver, queue=queue) == ["a"]
+            finally:
+                node.resume()
+
+
+async def has_all(cluster: Cluster, replica: Server) -> bool:
+    return cluster.ask(replica, "DBSIZE") > 0
+
+
 # what is wrong
 
 
