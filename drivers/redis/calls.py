@@ -12,7 +12,7 @@ from queued.drivers.redis.commands import Command
 from queued.drivers.redis.link import Link
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
-from queued.errors import DriverError, DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 
 class Calls:
@@ -55,7 +55,7 @@ class Calls:
             if isinstance(reply, Exception):
                 if isinstance(reply, DriverError):  # of one node of a cluster
                     raise reply
-                raise refusal(reply, self._address) from reply
+                raise self._refusal(reply) from reply
         return replies
 
     def first(self, queues: Sequence[str], replies: list[Any]) -> tuple[str, Any]:
@@ -68,6 +68,12 @@ class Calls:
                 return queue, reply
         self.checked(replies)
         return "", None
+
+    def _refusal(self, reply: Exception) -> DriverError:
+        error = refusal(reply, self._address)
+        if isinstance(self._link, Cluster) and isinstance(error, DriverUnavailable):
+            return QueueUnavailable(str(error))  # the other nodes may well serve theirs
+        return error
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._link.send(commands)

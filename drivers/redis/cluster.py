@@ -18,7 +18,7 @@ from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.routes import ASK_WITHIN, QUESTION, Call, Part, Routes, nobody
 from queued.drivers.redis.watched import WatchedLink
 from queued.drivers.several import Host
-from queued.errors import DriverError, DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 
 class Cluster:
@@ -38,7 +38,7 @@ class Cluster:
     async def send(self, commands: Sequence[Command], blocking: float = 0.0) -> list[Any]:
         """Send ``commands``, each to its node; return their replies, an error as a value.
 
-        Of a node that cannot be reached, or does not answer in time, it is ``DriverUnavailable``:
+        Of a node that cannot be reached, or does not answer in time, it is ``QueueUnavailable``:
         whether its commands ran is unknown. Those of other nodes are not affected.
 
         :param blocking: how many seconds the server itself may take, as the commands say.
@@ -74,6 +74,8 @@ class Cluster:
     async def _send(self, call: Call, part: Part, blocking: float) -> None:
         try:
             call.take(part, await self._link(part.host).send(part.commands, blocking))
+        except DriverUnavailable as error:
+            call.take(part, error if self._closed else QueueUnavailable(str(error)))
         except DriverError as error:
             call.take(part, error)
 

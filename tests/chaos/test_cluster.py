@@ -166,6 +166,8 @@ async def test_a_node_dies_and_comes_back_under_load(site: Site) -> None:
     await producer.stop()
     producer.settle()
     await site.is_whole(cluster.url)
+    assert "queue.unavailable" in site.daemon.output()
+    assert "backend.unreachable" not in site.daemon.output(), "the other nodes answered"
 
 
 @pytest.mark.fault(47)

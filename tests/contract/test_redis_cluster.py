@@ -16,7 +16,7 @@ import redis
 from queued.drivers.base import NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
-from queued.errors import DriverError, DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 from tests.contract.chains import OTHER_Q, chained
 from tests.contract.cluster import Cluster, clustered
 from tests.contract.redis_steps import SERVERS, opened, start
@@ -160,6 +160,8 @@ async def test_who_has_queues_at_other_nodes_is_not_held_up_by_one_that_is_gone(
     ):
         with pytest.raises(DriverUnavailable, match=f"127.0.0.1:{node.port}"):
             await call
+    with pytest.raises(QueueUnavailable):
+        await driver.renew(lost, [ME], 30)
     with pytest.raises(DriverUnavailable, match=f"127.0.0.1:{node.port}"):
         enqueuer.enqueue(lost, job("y"))
     assert (await driver.stats(queues)).keys() == set(there)
