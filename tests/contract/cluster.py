@@ -51,6 +51,13 @@ class Cluster:
             value: bytes | None = client.dump(key)
             return value
 
+    def refusals(self, node: Server) -> int:
+        """Return how often a node has sent a client elsewhere, with ASK."""
+        password = self.login.strip(":@") or None
+        with redis.Redis(port=node.port, password=password) as client:
+            asks: dict[str, int] = client.info("errorstats").get("errorstat_ASK", {})
+            return int(asks.get("count", 0))
+
     def id_of(self, node: Server) -> str:
         found: bytes = self.ask(node, "CLUSTER", "MYID")
         return found.decode()

@@ -271,6 +271,27 @@ async def test_while_a_slot_is_on_the_move_calls_wait_within_their_bound(
     assert got + await drain(driver, queue=queue, owner="another") == ["a", "b"]
 
 
+async def test_a_wait_that_is_led_elsewhere_is_over(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    """It would wait there for its whole time, with jobs that were reserved by what follows it."""
+    queue, target = queues[0], cluster.nodes[1]
+    source = cluster.owner(queue)
+    await push(driver, "a", queue=queue)
+    cluster.ask(source, "DEL", f"queued:{{{queue}}}:wake")
+    cluster.begin(queue, target)
+    before = cluster.refusals(source)
+    taking = asyncio.create_task(listen(driver, 3600, queue=queue))
+
+    async def was_led_elsewhere() -> bool:
+        return cluster.refusals(source) > before
+
+    await until(was_led_elsewhere)
+    cluster.migrate(queue, target)
+    async with asyncio.timeout(WITHIN):
+        assert ids(await taking) == ["a"]
+
+
 @pytest.mark.parametrize("moved", [(), ("jobs",), ("jobs", "counters", "received")])
 async def test_no_script_runs_on_half_a_queue(
     cluster: Cluster, driver: RedisDriver, moved: tuple[str, ...]
