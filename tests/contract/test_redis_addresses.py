@@ -7,10 +7,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import redis
 from redis.asyncio.connection import SSLConnection
 
+from queued.drivers.base import NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.address import SentinelAddress, address_of
+from queued.drivers.redis.blocking import BlockingRedis
 from queued.drivers.redis.versions import is_too_old
 from queued.errors import ConfigError, DriverUnavailable
 from tests.contract.backends import unavailable
@@ -19,8 +22,9 @@ from tests.contract.redis_steps import (
     opened,
     start,
 )
-from tests.contract.servers import free_port, running
+from tests.contract.servers import Server, free_port, redis_program, running
 from tests.contract.steps import (
+    Q,
     drain,
     push,
 )
@@ -36,16 +40,37 @@ async def test_a_unix_socket(kind: str) -> None:
                 assert await drain(driver) == ["a"]
 
 
-async def test_tls(tmp_path: Path) -> None:
-    key, certificate, port = tmp_path / "key", tmp_path / "certificate", free_port()
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 that vouches for itself; its key stands beside it."""
+    made = tmp_path / "certificate"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
-    arguments = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    files = ["-keyout", made.with_suffix(".key"), "-out", made]
+    arguments = ["-addext", "subjectAltName=IP:127.0.0.1", *files]
     try:
-        subprocess.run([*command.split(), *arguments], check=True, capture_output=True)  # noqa: ASYNC221
+        subprocess.run([*command.split(), *arguments], check=True, capture_output=True)
     except FileNotFoundError:
         unavailable("openssl is not installed")
-    tls = ["--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-    tls += ["--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"]
+    return made
+
+
+def tls_options(certificate: Path, port: int) -> dict[str, str]:
+    return {
+        "tls-port": str(port),
+        "tls-cert-file": str(certificate),
+        "tls-key-file": str(certificate.with_suffix(".key")),
+        "tls-ca-cert-file": str(certificate),
+        "tls-auth-clients": "no",
+    }
+
+
+def as_arguments(options: dict[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+async def test_tls(tmp_path: Path, certificate: Path) -> None:
+    port = free_port()
+    tls = as_arguments(tls_options(certificate, port))
     with running(start("redis7", tmp_path / "server", *tls)):
         url = f"rediss://127.0.0.1:{port}/0"
         async with opened(f"{url}?ssl_ca_certs={certificate}") as driver:
@@ -54,6 +79,43 @@ async def test_tls(tmp_path: Path) -> None:
         distrusting = RedisDriver(url)
         with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
             await distrusting.open()
+
+
+async def test_tls_to_a_cluster(tmp_path: Path, certificate: Path) -> None:
+    port = free_port()
+    options = tls_options(certificate, port) | {"tls-cluster": "yes", "cluster-enabled": "yes"}
+    with running(start("redis7", tmp_path / "server", *as_arguments(options))) as server:
+        with redis.Redis(port=server.port) as admin:
+            admin.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        url = f"rediss+cluster://127.0.0.1:{port}?ssl_ca_certs={certificate}"
+        await are_enqueued(url)
+        with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
+            await RedisDriver(url.partition("?")[0]).open()
+
+
+async def test_tls_to_sentinels_and_their_primary(tmp_path: Path, certificate: Path) -> None:
+    port, sentinel_port = free_port(), free_port()
+    tls = as_arguments(tls_options(certificate, port))
+    options = tls_options(certificate, sentinel_port) | {"tls-replication": "yes"}
+    lines = [f"sentinel monitor jobs 127.0.0.1 {port} 1", *map(" ".join, options.items())]
+    (tmp_path / "sentinel.conf").write_text("\n".join(lines) + "\n")
+    command = [str(redis_program()), str(tmp_path / "sentinel.conf"), "--sentinel"]
+    sentinel = Server(command, tmp_path / "sentinel", free_port())
+    with running(start("redis7", tmp_path / "server", *tls)), running(sentinel.start()):
+        url = f"rediss+sentinel://127.0.0.1:{sentinel_port}/jobs?ssl_ca_certs={certificate}"
+        await are_enqueued(url)
+        with pytest.raises(DriverUnavailable, match=r"(?i)certificate"):
+            await RedisDriver(url.partition("?")[0]).open()
+
+
+async def are_enqueued(url: str) -> None:
+    """Enqueue with an event loop and without."""
+    async with opened(url) as driver:
+        await push(driver, "a")
+        enqueuer = BlockingRedis(url)
+        enqueuer.enqueue(Q, [NewJob("b", b"b")])
+        enqueuer.close()
+        assert await drain(driver) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
