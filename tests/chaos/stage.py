@@ -15,6 +15,8 @@ from tests.chaos.ledger import WORK, Ledger
 from tests.process.harness import PATIENCE, Daemon, is_alive
 
 QUEUES = ("fast", "slow", "plain", "rough")
+LOOKS = 40
+"""How often busy workers are looked for: for two seconds or more."""
 
 CONFIG = """
 connection: "{connection}"
@@ -90,10 +92,17 @@ class Stage:
         return sorted(await self._workers(daemon))
 
     async def victims(self, count: int) -> list[int]:
-        """Return the pids to choose so many workers from: those that run jobs, if they suffice."""
-        workers = await self._workers()
-        busy = sorted(pid for pid, jobs in workers.items() if jobs)
-        return busy if len(busy) >= count else sorted(workers)
+        """Return the pids to choose so many workers from: those that run jobs, if they suffice.
+
+        They are waited for: a kill that cuts no job short proves nothing.
+        """
+        for _ in range(LOOKS):
+            workers = await self._workers()
+            busy = sorted(pid for pid, jobs in workers.items() if jobs)
+            if len(busy) >= count:
+                return busy
+            await asyncio.sleep(0.05)
+        return sorted(workers)
 
     async def _workers(self, daemon: Daemon | None = None) -> dict[int, int]:
         """Return how many jobs each worker runs, by pid."""
