@@ -7,10 +7,11 @@ the monitor, the commands out of the master's answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from queued.drivers.base import Paused, QueueStats
+from queued.jobs.text import nearest
 from queued.units import format_duration, format_share
 
 STALE = 10.0
@@ -161,6 +162,8 @@ class Overview:
     """Whether the last reload of queue.yaml succeeded."""
     pools: Sequence[PoolView]
     queues: Sequence[QueueView]
+    unserved: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs wait, by queue, where neither this daemon nor anybody else serves that."""
 
     @property
     def fleet_stale(self) -> bool:
@@ -218,5 +221,12 @@ class Overview:
                 )
                 many = f"{share} of {queue.lately.attempts} runs of the last 5m failed"
                 yield f"queue {queue.name}: {many}, max_failure_rate is {limit}"
+        yield from self._unserved()
         if not self.config_ok:
             yield "the last reload of queue.yaml failed: the configuration before it runs"
+
+    def _unserved(self) -> Iterator[str]:
+        for name, count in self.unserved.items():
+            jobs = f"{count} job waits" if count == 1 else f"{count} jobs wait"
+            near = nearest(name, [pool.name for pool in self.pools])
+            yield f"{name}: {jobs}, and nobody serves that queue{near} (queued why {name})"

@@ -132,6 +132,7 @@ class Commands:
             "sampled_at": force.sample.get("at"),
             "queues": force.sample.get("queues", {}),
             "recent": force.sample.get("recent", {}),
+            "unserved": force.sample.get("unserved", {}),
             "pools": {
                 name: pool_status(
                     pool,

@@ -35,6 +35,8 @@ from queued.daemon.monitor.pruner import PRUNE_EVERY, Pruner
 from queued.daemon.monitor.recent import Recent
 from queued.daemon.monitor.scheduler import LOOK_EVERY as TICK_EVERY
 from queued.daemon.monitor.scheduler import Scheduler
+from queued.daemon.monitor.unserved import LOOK_EVERY as LOOK_AROUND_EVERY
+from queued.daemon.monitor.unserved import unserved
 from queued.daemon.spec import MonitorSpec
 from queued.drivers import driver_for
 from queued.errors import DriverUnavailable
@@ -64,6 +66,8 @@ class Monitor:
         self._recent = Recent(spec.note_every)
         self._rates: Mapping[str, Mapping[str, Any]] = {}
         """What each queue did lately, as the master is told."""
+        self._unserved: Mapping[str, int] = {}
+        """How many jobs wait, by queue, where nobody serves that."""
         backend = backend_id(spec.url, socket.gethostname())
         reach = self._janitor.reach
         self._collector = FleetCollector(self._fleet, reach, spec.queues, backend)
@@ -127,6 +131,7 @@ class Monitor:
                 every(REAP_EVERY, self._reap),
                 every(TICK_EVERY, self._scheduler.turn),
                 every(PRUNE_EVERY, self._pruner.turn),
+                every(LOOK_AROUND_EVERY, self._look_around),
                 insist(self._bury_predecessors),
             ):
                 group.create_task(duty)
@@ -237,8 +242,12 @@ class Monitor:
             "driver_error": self._janitor.reach.error,
             "queues": queues,
             "recent": self._rates,
+            "unserved": self._unserved,
         }
         self._channel.send(frame, droppable=True)
+
+    async def _look_around(self) -> None:
+        self._unserved = await unserved(self._driver, {*self._queues, *self._spec.queues})
 
     async def _renew(self) -> None:
         await self._janitor.renew(
@@ -299,6 +308,7 @@ class Monitor:
             reach,
             queues=self._spec.queues,
             recent=self._rates,
+            unserved=self._unserved,
         )
 
     def _unready(self) -> list[str]:

@@ -22,11 +22,13 @@ def overview(
     *,
     queues: Mapping[str, QueueSpec],
     recent: Mapping[str, Mapping[str, Any]],
+    unserved: Mapping[str, int],
 ) -> Overview:
     """Return what is known now. Of the back-end's ``url`` only the scheme: the rest is secret.
 
     :param queues: the objectives of those that queue.yaml has.
     :param recent: what each queue did lately, by queue and window.
+    :param unserved: how many jobs wait, by queue, where nobody serves that.
     """
     return Overview(
         backend=url.partition(":")[0],
@@ -38,6 +40,7 @@ def overview(
         fleet_age=time.monotonic() - fleet.heard_at if fleet.known else None,
         sample_age=max(0.0, time.time() - sample.at) if sample.at else None,
         config_ok=fleet.config_ok,
+        unserved=unserved,
         pools=_pools(fleet),
         queues=[
             QueueView(

@@ -282,6 +282,8 @@ HEALTHY: dict[str, Any] = STATUS | {
         ({"state": "starting"}, "not ready", "the daemon is starting"),
         ({"state": "stopping"}, "not ready", "the daemon is stopping"),
         ({"monitor": None}, "ready, with warnings", "the monitor is not running (gone)"),
+        ({"unserved": {"emials": 3}}, "ready, with warnings",
+         'emials: 3 jobs wait, and nobody serves that queue; did you mean "emails"? (queued'),
         ({"last_restart": {"at": 1.0, "ok": False, "error": "emails/1 never came up"}},
          "ready, with warnings", "the last restart failed, and the code before it runs: emails/1"),
         ({"pools": {"emails": HEALTHY["pools"]["emails"] | {"workers": [], "state": "fatal"}}},

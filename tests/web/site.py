@@ -57,6 +57,7 @@ class Site:
                 for name, max_wait in self.max_waits.items()
             },
             recent=self.recent,
+            unserved={},
         )
 
     @property

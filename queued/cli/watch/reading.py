@@ -123,6 +123,7 @@ def _overview(status: Mapping[str, Any], now: float) -> Overview:
         fleet_age=0.0,
         sample_age=sample_age,
         config_ok=True,  # said with the error, below
+        unserved=status.get("unserved") or {},
         pools=[_pool(name, pool) for name, pool in pools.items()],
         queues=[
             QueueView(

@@ -16,6 +16,7 @@ from queued.cli.daemon import request
 from queued.cli.failures import NotRunning, Refused
 from queued.cli.options import find_url, load_config
 from queued.cli.watch.reading import Reading
+from queued.daemon.monitor.unserved import living
 from queued.daemon.spec import OwnerName
 from queued.drivers.base import Driver, JobInfo, QueueStats, State
 from queued.drivers.states import SUSPECT_FROM
@@ -142,10 +143,7 @@ class Evidence:
         """How many living owners of the queue are none of this daemon's; 0 if that is not known."""
         if self.daemon.error:
             return 0
-        return sum(
-            left > 0 and not self.daemon.has_owner(owner)
-            for owner, left in self.stored.owners.items()
-        )
+        return sum(not self.daemon.has_owner(owner) for owner in living(self.stored.owners))
 
 
 def gather(target: str, queue: str | None, config: Path, connection: str | None) -> Evidence:
