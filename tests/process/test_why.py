@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -147,8 +148,14 @@ def test_all_slots_are_busy_and_others_are_before_it(
     assert codes(runs) == ["running"]
     assert (runs["reasons"][0]["worker"], runs["reasons"][0]["timeout"]) == ("default/1", 90.0)
     said = running.run("why", holders[0]).stdout
-    assert f"it runs in default/1 (pid {running.workers('default')[0]['pid']}) for " in said
+    pid = running.workers("default")[0]["pid"]
+    told = f"it runs in default/1 (pid {pid} on {socket.gethostname()}) for "
+    assert told in said
     assert " of at most 1m 30s\n" in said
+    assert told in running.run("job", holders[0]).stdout
+    held = json.loads(running.run("job", holders[0], "--json").stdout)["held"]
+    assert (held["reason"], held["worker"], held["pid"]) == ("running", "default/1", pid)
+    assert json.loads(running.run("job", waiting[0], "--json").stdout)["held"] is None
 
 
 def test_scheduled_and_scheduled_again_after_an_error(running: Daemon) -> None:

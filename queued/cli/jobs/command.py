@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,9 @@ from queued.cli.options import (
 )
 from queued.cli.output import plural, print_json
 
+if TYPE_CHECKING:
+    from queued.drivers.base import JobInfo
+
 
 @click.command(epilog=example("queued job 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))
 @click.argument("job_id", type=JobId(), metavar="ID")
@@ -27,7 +31,7 @@ from queued.cli.output import plural, print_json
 def job(
     job_id: str, queue: str | None, config: Path, connection: str | None, *, as_json: bool
 ) -> None:
-    """Show all that is known of the job ID: state, times, runs, payload, failure.
+    """Show all that is known of the job ID: state, times, who runs it, runs, payload, failure.
 
     Fields of the payload whose names look secret are hidden.
     """
@@ -36,10 +40,25 @@ def job(
 
     url = find_url(config, connection)
     info = backend.ask(url, lambda driver: backend.find(driver, job_id, queue))
+    held = _held(info, config, connection)
     if as_json:
-        print_json(describe.as_json(info))
+        print_json(describe.as_json(info) | {"held": held})
     else:
-        describe.print_job(info)
+        describe.print_job(info, held["text"] if held else None)
+
+
+def _held(info: JobInfo, config: Path, connection: str | None) -> dict[str, Any] | None:
+    """Return who has a job that is reserved, as ``queued why`` tells; None: nobody has it now."""
+    from queued.cli.why import evidence, reasons  # noqa: PLC0415 - commands import when they run
+    from queued.drivers.states import State  # noqa: PLC0415
+
+    if info.state is not State.RESERVED:
+        return None
+    seen = evidence.gather(info.id, info.queue, config, connection)
+    if seen.info is None or seen.info.state is not State.RESERVED:
+        return None  # it ended just now
+    reason = reasons.of_job(seen)[0]
+    return {"reason": reason.code, "text": reason.text, **reason.facts}
 
 
 @click.command(epilog=example("queued cancel 019ab1c2-3d4e-7f00-8a1b-2c3d4e5f6a7b"))

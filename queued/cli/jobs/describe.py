@@ -77,8 +77,11 @@ def failure_json(failed: FailedJob) -> dict[str, Any]:
     }
 
 
-def print_job(info: JobInfo) -> None:
-    """Print all that is known of a job."""
+def print_job(info: JobInfo, held: str | None = None) -> None:
+    """Print all that is known of a job.
+
+    :param held: who has reserved it, and what that one does with it; None: nobody has.
+    """
     print_fields(
         [
             ("id", info.id),
@@ -93,6 +96,7 @@ def print_job(info: JobInfo) -> None:
             ("due", moment(info.due_at)),
             ("reserved", moment(info.reserved_at)),
             ("owner", info.owner),
+            ("held", held),
             ("unique", key_of(info.unique) if info.unique else None),
             ("runs", _counts_text(info.counts)),
             *sequel_fields(info.sequel),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 from queued.cli.jobs.describe import error_of, history_of
@@ -96,11 +97,12 @@ def _running_reason(seen: Evidence) -> Reason | None:
         for job in worker.get("jobs", ()):
             if job["id"] == seen.target:
                 of = f" of at most {format_duration(job['timeout'])}" if job.get("timeout") else ""
+                host = socket.gethostname()  # a daemon is asked on its own host only
                 text = (
-                    f"it runs in {worker['name']} (pid {worker['pid']})"
+                    f"it runs in {worker['name']} (pid {worker['pid']} on {host})"
                     f" for {format_duration(job['seconds'])}{of}"
                 )
-                facts = {"worker": worker["name"], "pid": worker["pid"], **job}
+                facts = {"worker": worker["name"], "host": host, "pid": worker["pid"], **job}
                 return Reason("running", text, facts=facts)
     return None
 
