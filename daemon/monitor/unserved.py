@@ -27,7 +27,7 @@ async def unserved(driver: Driver, served: Collection[str]) -> dict[str, int]:
     if not others:
         return found
     stats = await driver.stats(others)
-    for queue in (one for one in others if stats[one].ready or stats[one].scheduled):
+    for queue in (name for name, one in stats.items() if one.ready or one.scheduled):
         if living(await driver.owners(queue)):
             continue
         waiting = stats[queue].ready

@@ -91,7 +91,7 @@ class Site:
         self.cluster, self.daemon, self.ledger = cluster, daemon, ledger
         self.queues = list(daemon.status()["pools"])
         self.producer = Producer(cluster.url, self.queues, ledger)
-        self.workers = {one["pid"] for one in daemon.workers()}
+        self.workers = daemon.until_staffed()
 
     async def is_whole(self, url: str) -> None:
         judgement = await verdict(url, self.queues, self.ledger, PATIENCE)

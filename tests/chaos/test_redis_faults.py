@@ -63,7 +63,7 @@ class Site:
         self._control = ControlClient(daemon.config, daemon.environment)
         until(self._runs, "the daemon to run")
         self.http = f"http://{self._control.request('status', timeout=PATIENCE)['http']}"
-        self.workers = self.pids()
+        self.workers = daemon.until_staffed()
 
     def _runs(self) -> bool:
         try:

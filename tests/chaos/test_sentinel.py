@@ -113,7 +113,7 @@ def kill(service: Watched) -> None:
 async def test_the_primary_changes_under_load(
     service: Watched, daemon: Daemon, ledger: Ledger, change: Callable[[Watched], None]
 ) -> None:
-    workers = {one["pid"] for one in daemon.workers()}
+    workers = daemon.until_staffed()
     producer = Producer(service.url, ledger)
     producing = asyncio.create_task(producer.run())
     await producer.more(300)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from queued.daemon.monitor.unserved import unserved
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
@@ -112,6 +113,7 @@ async def test_who_has_queues_at_other_nodes_is_not_held_up_by_one_that_is_gone(
     with pytest.raises(DriverUnavailable, match=f"127.0.0.1:{node.port}"):
         enqueuer.enqueue(lost, job("y"))
     assert (await driver.stats(queues)).keys() == set(there)
+    assert (await unserved(driver, [])).keys() == set(there)
     for queue in there:
         assert (await driver.find(queue)).queue == queue  # type: ignore[union-attr]
         assert enqueuer.enqueue(queue, job(f"{queue}-c")) == [True]

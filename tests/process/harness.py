@@ -119,6 +119,17 @@ class Daemon:
             if pool in (None, name)
         ]
 
+    def until_staffed(self) -> set[int]:
+        """Wait until every worker runs, and return their pids: a pool is ready with its first."""
+
+        def staff() -> set[int]:
+            workers = self.workers()
+            up = all(one["state"] == "running" for one in workers)
+            return {one["pid"] for one in workers} if up else set()
+
+        pids: set[int] = until(staff, "every worker")
+        return pids
+
     @property
     def address(self) -> str:
         return f"http://{self.status()['http']}"
@@ -146,8 +157,13 @@ class Daemon:
         self.process.send_signal(number)
 
     def wait(self, seconds: float = PATIENCE) -> int:
+        """Return the exit code; what does not end is told of."""
         assert self.process
-        return self.process.wait(seconds)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            still = "\n".join(map(_doing, self.processes()))
+            raise AssertionError(f"it did not end within {seconds} s:\n{still}") from None
 
     def stop(self) -> int:
         self.signal(signal.SIGTERM)
@@ -175,3 +191,12 @@ def _has_mark(pid: int, mark: str) -> bool:
         return mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
+
+
+def _doing(pid: int) -> str:
+    """Say what a process is and what it waits for in the kernel."""
+    told = []
+    for name in ("cmdline", "wchan", "syscall"):
+        with contextlib.suppress(OSError):
+            told.append(Path(f"/proc/{pid}/{name}").read_text().replace("\0", " ").strip())
+    return f"{pid} {' | '.join(told)}"
