@@ -184,7 +184,11 @@ async def test_ten_thousand_jobs_survive_random_kills(
     )
     assert finals <= TOTAL + twice
     assert values(families, "queued_queue_jobs", state="failed") == failed
-    assert values(families, "queued_worker_exits_total", reason="signal") == len(killed)
+    exits = sum(  # on a slow machine a kill may come before its worker was ready
+        values(families, "queued_worker_exits_total", reason=reason)
+        for reason in ("signal", "boot_error")
+    )
+    assert exits == len(killed)
     assert values(families, "queued_jobs_enqueued_total") == TOTAL
 
     assert running.stop() == 0
