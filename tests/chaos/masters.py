@@ -22,7 +22,7 @@ shutdown_grace: 600s
 queues:
   default: {processes: 2, concurrency: 1, sleep: 5}
   # One at a time: a worker that looks for more may be in a transaction when a job takes the GIL,
-  # and the file stays locked.
+  # as it may be at its start, and the file stays locked.
   other: {processes: 1, concurrency: 1, sleep: 5, env: {POOL: other}}
 """
 JOBS = """
@@ -50,6 +50,7 @@ class Quick(Job):
 class HoldsTheGil(Job):
     name = "master.HoldsTheGil"
     async def handle(self):
+        await asyncio.sleep(1)  # what the worker does at its start
         note(self, "began")
         if not Path("release").exists():
             ctypes.PyDLL(None).sleep(600)
