@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -27,25 +28,31 @@ from tests.unit.commands import Application, application
 app = pytest.fixture(application)
 
 
-@pytest.fixture
-def written() -> Iterator[Callable[[], str]]:
-    """Yield what reads back what this process has logged; logging is as before afterwards."""
-    root = logging.getLogger()
-    level, hook = root.level, threading.excepthook
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    os.dup2(writer, 198)
+@dataclass
+class Written:
+    """What is written to ``fd``, read back by a call."""
 
-    def read() -> str:
+    reader: int
+    fd: int
+
+    def __call__(self) -> str:
         data = b""
         try:
-            while more := os.read(reader, 1 << 20):
+            while more := os.read(self.reader, 1 << 20):
                 data += more
         except BlockingIOError:
             pass
         return data.decode()
 
-    yield read
+
+@pytest.fixture
+def written() -> Iterator[Written]:
+    """Yield what reads back what this process has logged; logging is as before afterwards."""
+    root = logging.getLogger()
+    level, hook = root.level, threading.excepthook
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    yield Written(reader, writer)
     for handler in root.handlers[:]:
         if isinstance(handler, logs.Forward):
             root.removeHandler(handler)
@@ -53,7 +60,7 @@ def written() -> Iterator[Callable[[], str]]:
     logging.captureWarnings(False)
     threading.excepthook = hook
     structlog.reset_defaults()
-    for fd in (reader, writer, 198):
+    for fd in (reader, writer):
         os.close(fd)
 
 
@@ -76,9 +83,9 @@ def log_all(text: str, fields: dict[str, Any]) -> None:
 @FUZZ
 @given(hostile_text, st.dictionaries(names, values, max_size=3))
 def test_a_line_of_json_stays_one_line(
-    written: Callable[[], str], text: str, fields: dict[str, Any]
+    written: Written, text: str, fields: dict[str, Any]
 ) -> None:
-    logs.configure(LogSpec(format="json"), fd=198)
+    logs.configure(LogSpec(format="json"), fd=written.fd)
     log_all(text, fields)
     out = written()
     lines = out.split("\n")
@@ -93,9 +100,9 @@ def test_a_line_of_json_stays_one_line(
 @FUZZ
 @given(hostile_text, st.dictionaries(names, values, max_size=3))
 def test_a_line_of_the_console_stays_one_line(
-    written: Callable[[], str], text: str, fields: dict[str, Any]
+    written: Written, text: str, fields: dict[str, Any]
 ) -> None:
-    logs.configure(LogSpec(format="console"), fd=198)
+    logs.configure(LogSpec(format="console"), fd=written.fd)
     multiline = {"stack", "exception", "stack_info"}
     log_all(text, {key: value for key, value in fields.items() if key not in multiline})
     out = written()
@@ -104,8 +111,8 @@ def test_a_line_of_the_console_stays_one_line(
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_traceback_forges_nothing(written: Callable[[], str], style: str) -> None:
-    logs.configure(LogSpec(format=style), fd=198)
+def test_a_traceback_forges_nothing(written: Written, style: str) -> None:
+    logs.configure(LogSpec(format=style), fd=written.fd)
     said = '\x1b[2J\n{"level": "info", "event": "forged"}\r\x9b31m\u2028\u202e'
     try:
         raise ValueError(said)  # noqa: TRY301 - here its traceback begins
