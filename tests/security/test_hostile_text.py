@@ -82,9 +82,7 @@ def log_all(text: str, fields: dict[str, Any]) -> None:
 
 @FUZZ
 @given(hostile_text, st.dictionaries(names, values, max_size=3))
-def test_a_line_of_json_stays_one_line(
-    written: Written, text: str, fields: dict[str, Any]
-) -> None:
+def test_a_line_of_json_stays_one_line(written: Written, text: str, fields: dict[str, Any]) -> None:
     logs.configure(LogSpec(format="json"), fd=written.fd)
     log_all(text, fields)
     out = written()
