@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -13,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from queued.errors import DriverUnavailable
-from queued.jobs.queue import Queue
-from tests.chaos import work
+from tests.chaos.failover import Producer, all_that_it_tells, driver_errors
 from tests.chaos.hasty import HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
@@ -38,52 +34,6 @@ CALLS = 300
 SECRET = "s-ecret"
 
 
-class Producer:
-    """Pushes job after job to each queue, and knows when each was acknowledged."""
-
-    def __init__(self, url: str, queues: list[str], ledger: Ledger) -> None:
-        self.acknowledged: dict[str, list[tuple[float, str]]] = {queue: [] for queue in queues}
-        self._queue, self._ledger = Queue(url), ledger
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stopped = False
-
-    def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._run(queue)) for queue in self.acknowledged]
-
-    async def _run(self, queue: str) -> None:
-        while not self._stopped:
-            try:
-                receipts = await self._queue.bulk([work.Sleeps(seconds=0.02)] * 3, queue)
-            except DriverUnavailable as error:
-                self._ledger.doubt(error.ids, "sleeps")
-            else:
-                at = time.monotonic()
-                self.acknowledged[queue] += [(at, receipt.id) for receipt in receipts]
-            await asyncio.sleep(0.03)
-
-    async def stop(self) -> None:
-        self._stopped = True
-        await asyncio.gather(*self._tasks)
-        await self._queue.close()
-
-    async def more(self, count: int, *queues: str) -> None:
-        """Wait for so many further acknowledgements of each queue."""
-        wanted = {queue: len(self.acknowledged[queue]) + count for queue in queues}
-
-        def there() -> bool:
-            return all(len(self.acknowledged[queue]) >= n for queue, n in wanted.items())
-
-        await asyncio.to_thread(until, there, f"{count} more of {queues}")
-
-    def settle(self, lost: str = "", since: float = 0.0, to: float = 0.0) -> None:
-        """Write down what is promised: all but what ``lost`` acknowledged between two times."""
-        for queue, acknowledged in self.acknowledged.items():
-            for at, job_id in acknowledged:
-                may_be_lost = queue == lost and since <= at <= to
-                word = self._ledger.doubt if may_be_lost else self._ledger.acknowledge
-                word([job_id], "sleeps")
-
-
 class Site:
     """A cluster, and a daemon with a queue on each of its primaries."""
 
@@ -98,16 +48,8 @@ class Site:
         assert judgement.broken == []
         assert judgement.failed == 0
         assert {one["pid"] for one in self.daemon.workers()} == self.workers
-        metrics = self.daemon.get("/metrics")[1]
-        errors = re.findall(r"^queued_driver_errors_total\{.*\} (.+)$", metrics, re.MULTILINE)
-        assert sum(map(float, errors)) < CALLS
-        told = [self.daemon.output(), metrics, json.dumps(self.daemon.status()), self.titles()]
-        assert not [text for text in told if SECRET in text]
-
-    def titles(self) -> str:
-        """Return how the processes are called in ``ps``."""
-        files = [Path(f"/proc/{pid}/cmdline") for pid in self.daemon.processes()]
-        return "\n".join(file.read_text() for file in files if file.exists())
+        assert driver_errors(self.daemon.get("/metrics")[1]) < CALLS
+        assert SECRET not in all_that_it_tells(self.daemon)
 
 
 @pytest.fixture

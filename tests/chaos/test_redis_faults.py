@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import resource
 import socket
 import sys
@@ -31,6 +30,7 @@ from queued.errors import ControlError, DriverUnavailable
 from queued.jobs.job import Job
 from queued.jobs.queue import Queue
 from tests.chaos import work
+from tests.chaos.failover import driver_errors
 from tests.chaos.hasty import LEASE, HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
@@ -96,9 +96,7 @@ class Site:
 
     def errors(self) -> float:
         """Return how many calls of the daemon's processes failed, as they report each second."""
-        text = self.get("/metrics")
-        lines = re.findall(r"^queued_driver_errors_total\{.*\} (.+)$", text, re.MULTILINE)
-        return sum(map(float, lines))
+        return driver_errors(self.get("/metrics"))
 
     async def push(self, producer: Queue, *jobs: Job) -> list[str]:
         receipts = await producer.bulk(jobs)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from queued.errors import DriverUnavailable
-from queued.jobs.queue import Queue
-from tests.chaos import work
+from tests.chaos.failover import Producer, all_that_it_tells, driver_errors
 from tests.chaos.hasty import HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
@@ -36,37 +32,6 @@ UNREPLICATED = 2.0
 CALLS = 200
 """Failed calls of two workers and the monitor in a failover of seconds; who spins makes more."""
 SECRETS = ("p-rimary", "s-entinel")
-
-
-class Producer:
-    """Pushes job after job, and knows when each was acknowledged."""
-
-    def __init__(self, url: str, ledger: Ledger) -> None:
-        self.acknowledged: list[tuple[float, str]] = []
-        self.stop = asyncio.Event()
-        self._queue, self._ledger = Queue(url), ledger
-
-    async def run(self) -> None:
-        async with self._queue as queue:
-            while not self.stop.is_set():
-                try:
-                    receipts = await queue.bulk([work.Sleeps(seconds=0.02)] * 3)
-                except DriverUnavailable as error:
-                    self._ledger.doubt(error.ids, "sleeps")
-                else:
-                    at = time.monotonic()
-                    self.acknowledged += [(at, receipt.id) for receipt in receipts]
-                await asyncio.sleep(0.02)
-
-    async def more(self, count: int) -> None:
-        wanted = len(self.acknowledged) + count
-        await asyncio.to_thread(until, lambda: len(self.acknowledged) >= wanted, f"{wanted} jobs")
-
-    def settle(self, lost_from: float = 0.0, lost_to: float = 0.0) -> None:
-        """Write down what is promised: all but what was acknowledged between the two times."""
-        for at, job_id in self.acknowledged:
-            word = self._ledger.doubt if lost_from <= at <= lost_to else self._ledger.acknowledge
-            word([job_id], "sleeps")
 
 
 @pytest.fixture(params=SERVERS)
@@ -114,35 +79,28 @@ async def test_the_primary_changes_under_load(
     service: Watched, daemon: Daemon, ledger: Ledger, change: Callable[[Watched], None]
 ) -> None:
     workers = daemon.until_staffed()
-    producer = Producer(service.url, ledger)
-    producing = asyncio.create_task(producer.run())
-    await producer.more(300)
+    producer = Producer(service.url, ["default"], ledger)
+    producer.start()
+    await producer.more(300, "default")
     began = time.monotonic()
     with ledger.fault(change.__name__, outage=True):
         await asyncio.to_thread(change, service)
         promoted = time.monotonic()
-        await producer.more(3)
+        await producer.more(3, "default")
     runs = len(ledger.runs())
     await asyncio.to_thread(until, lambda: len(ledger.runs()) > runs + 5, "the next jobs to run")
     assert time.monotonic() - promoted < SOON
-    await producer.more(300)
-    producer.stop.set()
-    await producing
-    lost = (began - UNREPLICATED, promoted) if change is kill else (0.0, 0.0)
-    producer.settle(*lost)
+    await producer.more(300, "default")
+    await producer.stop()
+    if change is kill:
+        producer.settle("default", began - UNREPLICATED, promoted)
+    else:
+        producer.settle()
 
     judgement = await verdict(service.url, ["default"], ledger, PATIENCE)
     assert judgement.broken == []
     assert judgement.failed == 0
     assert {one["pid"] for one in daemon.workers()} == workers, "no worker had to be replaced"
-    metrics = daemon.get("/metrics")[1]
-    errors = re.findall(r"^queued_driver_errors_total\{.*\} (.+)$", metrics, re.MULTILINE)
-    assert sum(map(float, errors)) < CALLS
-    told = [daemon.output(), metrics, json.dumps(daemon.status()), titles(daemon)]
-    assert not [secret for secret in SECRETS for text in told if secret in text]
-
-
-def titles(daemon: Daemon) -> str:
-    """Return how the processes are called in ``ps``."""
-    files = [Path(f"/proc/{pid}/cmdline") for pid in daemon.processes()]
-    return "\n".join(file.read_text() for file in files if file.exists())
+    assert driver_errors(daemon.get("/metrics")[1]) < CALLS
+    told = all_that_it_tells(daemon)
+    assert not [secret for secret in SECRETS if secret in told]
