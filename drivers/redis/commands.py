@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeVar
 
+from hiredis import pack_command
+
 from queued.drivers.base import (
     MAX_BATCH,
     Ack,
@@ -154,3 +156,9 @@ def _held(unique: Unique | None) -> tuple[str, int]:
 def batches(values: Sequence[_T]) -> list[Sequence[_T]]:
     """Cut ``values`` into parts of ``MAX_BATCH``."""
     return [values[i : i + MAX_BATCH] for i in range(0, len(values), MAX_BATCH)]
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """Return ``commands`` as they go over the wire."""
+    # hiredis' own stub says a tuple of one.
+    return b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]

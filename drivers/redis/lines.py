@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hiredis import pack_command
 from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from queued.drivers.redis.address import Address, SentinelAddress, reply_of
-from queued.drivers.redis.commands import Command
+from queued.drivers.redis.commands import Command, packed
 from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import scripts
@@ -114,7 +113,5 @@ class _Line:
         return connection
 
     def _ask(self, connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-        # hiredis' own stub says a tuple of one.
-        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
-        connection.send_packed_command([packed], check_health=False)  # type: ignore[no-untyped-call]
+        connection.send_packed_command([packed(commands)], check_health=False)  # type: ignore[no-untyped-call]
         return [reply_of(connection) for _ in commands]

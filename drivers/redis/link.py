@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 from weakref import WeakSet
 
-from hiredis import pack_command
 from redis.exceptions import ReadOnlyError, RedisError
 
 from queued.drivers.redis.address import Address
-from queued.drivers.redis.commands import Command
+from queued.drivers.redis.commands import Command, packed
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.wire import Wire
 from queued.errors import DriverUnavailable
@@ -51,15 +50,14 @@ class Link:
         """
         within = self.within + blocking
         deadline = asyncio.get_running_loop().time() + within
-        # hiredis' own stub says a tuple of one.
-        packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type]
+        data = packed(commands)
         self._calls += 1
         try:
             if self._calls == 1 and self._wire is not None and self._wire.open:
                 # Nothing to wait for but the replies, which Wire bounds for a fifth of the cost.
-                return await self._send(packed, len(commands), deadline)
+                return await self._send(data, len(commands), deadline)
             async with asyncio.timeout_at(deadline):
-                return await self._send(packed, len(commands), deadline)
+                return await self._send(data, len(commands), deadline)
         except TimeoutError as error:
             message = f"Redis at {self._address} did not answer within {within:g} s"
             raise DriverUnavailable(message) from error
@@ -95,13 +93,13 @@ class Link:
             with contextlib.suppress(OSError), open(os.devnull, "rb") as nowhere:  # noqa: PTH123
                 os.dup2(nowhere.fileno(), writer.get_extra_info("socket").fileno(), False)
 
-    async def _send(self, packed: bytes, count: int, deadline: float) -> list[Any]:
+    async def _send(self, data: bytes, count: int, deadline: float) -> list[Any]:
         async with self._lock:
             try:
                 wire = self._wire
                 if wire is None or not wire.open:  # better seen now than by a command that is lost
                     wire = await self._connect()
-                replies = await wire.call(packed, count, deadline)
+                replies = await wire.call(data, count, deadline)
             except BaseException:
                 await self._disconnect()
                 raise

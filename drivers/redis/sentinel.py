@@ -11,12 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hiredis import pack_command
 from redis import connection as blocking
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from queued.drivers.redis.address import Address, SentinelAddress, reply_of
+from queued.drivers.redis.commands import packed
 from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.watched import WatchedLink
@@ -28,7 +28,7 @@ ASK_WITHIN = 2.0
 ENTER_WITHIN = 3.0
 """Seconds until a primary that does not let anyone in is given up on."""
 
-_HELLO = pack_command(("HELLO",))
+_HELLO = packed([("HELLO",)])
 
 
 class Named(NamedTuple):
