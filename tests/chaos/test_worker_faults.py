@@ -6,12 +6,10 @@ The module's tests share a daemon, each with a pool of its own.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,12 @@ from queued.daemon.monitor.janitor import Janitor
 from queued.drivers.base import Counts, Driver, State
 from queued.errors import DriverUnavailable
 from tests.chaos.crew import Crew
-from tests.process.harness import is_alive, until
+from tests.process.harness import (
+    is_alive,
+    signal_all,
+    stopped_between_transactions,
+    until,
+)
 
 QUEUES = """
   killed: {sleep: 60, concurrency: 3}
@@ -256,7 +259,9 @@ def test_a_worker_that_wakes_after_its_lease_settles_nothing(crew: Crew) -> None
     )
     host = [pid, crew.status()["monitor"]["pid"]]
     stale = crew.metric("stale_acks_total", queue="stopped")
-    stand_still(crew, host)
+    stopped_between_transactions(
+        host, lambda: crew.ask(lambda driver: driver.ping()), DriverUnavailable
+    )
     try:
         crew.ask(lambda driver: elsewhere(driver, job_id))
         crew.touch("wake")
@@ -273,22 +278,6 @@ def test_a_worker_that_wakes_after_its_lease_settles_nothing(crew: Crew) -> None
     assert info.counts == Counts(lost=1, suspicion=1)
     [quick] = crew.push("Quick", "stopped")
     until(lambda: crew.find(quick) is None, "its successor to work")
-
-
-def stand_still(crew: Crew, pids: Iterable[int]) -> None:
-    """Stop processes at a moment when none of them holds the lock of the database."""
-    for _ in range(20):
-        signal_all(pids, signal.SIGSTOP)
-        with contextlib.suppress(DriverUnavailable):
-            crew.ask(lambda driver: driver.ping())
-            return
-        signal_all(pids, signal.SIGCONT)
-    raise AssertionError("one of them was within a transaction each time")
-
-
-def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        os.kill(pid, number)
 
 
 async def elsewhere(driver: Driver, job_id: str) -> None:

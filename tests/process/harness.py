@@ -11,13 +11,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from queued.daemon.master.control import ControlClient
 from queued.errors import ControlError
 
+T = TypeVar("T")
 QUEUED = Path(sys.executable).with_name("queued")
 PATIENCE = 60.0
 """Seconds that a condition may take on a loaded machine; what fails here hangs."""
@@ -44,6 +45,26 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def stopped_between_transactions(
+    pids: Iterable[int], probe: Callable[[], T], refused: type[Exception]
+) -> T:
+    """Stop processes when none of them holds the lock of the database; return what ``probe`` does.
+
+    :param probe: writes to the database; raises ``refused`` while that is locked.
+    """
+    for _ in range(20):
+        signal_all(pids, signal.SIGSTOP)
+        with contextlib.suppress(refused):
+            return probe()
+        signal_all(pids, signal.SIGCONT)
+    raise AssertionError("one of them was within a transaction each time")
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
 
 
 class Daemon:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import sys
 
 from queued.drivers import driver_for
 from queued.drivers.base import QueueStats
-from tests.process.harness import Daemon, until
+from tests.process.harness import Daemon, stopped_between_transactions, until
 
 JOBS = """
 import asyncio
@@ -55,16 +54,6 @@ def dispatch(daemon: Daemon, count: int) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def dispatch_while_stopped(monitor: int, daemon: Daemon, count: int) -> set[str]:
-    """Stop the monitor where it holds no lock of the database, and dispatch."""
-    for _ in range(20):
-        os.kill(monitor, signal.SIGSTOP)
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return dispatch(daemon, count)
-        os.kill(monitor, signal.SIGCONT)
-    raise AssertionError("the monitor was within a transaction each time")
-
-
 async def stats(connection: str) -> QueueStats:
     driver = driver_for(connection)
     await driver.open()
@@ -105,7 +94,9 @@ async def test_nothing_is_decided_on_old_samples(daemon, connection: str) -> Non
     running = daemon(CONFIG.format(connection=connection), jobs=JOBS).start()
     monitor = running.status()["monitor"]["pid"]
     try:
-        jobs = dispatch_while_stopped(monitor, running, 5)
+        jobs = stopped_between_transactions(
+            [monitor], lambda: dispatch(running, 5), subprocess.CalledProcessError
+        )
         until(
             lambda: len((running.folder / "done.txt").read_text().splitlines()) == len(jobs),
             "one worker to do it all",
