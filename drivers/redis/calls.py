@@ -11,7 +11,7 @@ from queued.drivers.redis.cluster import Cluster
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.link import Link
 from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import scripts
+from queued.drivers.redis.scripts import loads
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 
@@ -43,8 +43,7 @@ class Calls:
 
     async def load_scripts(self) -> None:
         """Have the server know every script."""
-        texts = [script.text for script in scripts().values()]
-        self.checked(await self._link.send([("SCRIPT", "LOAD", text) for text in texts]))
+        self.checked(await self._link.send(loads()))
 
     def checked(self, replies: list[Any]) -> list[Any]:
         """Return ``replies`` if none of them is an error.

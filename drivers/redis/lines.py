@@ -12,11 +12,9 @@ from queued.drivers.redis.address import Address, SentinelAddress, reply_of
 from queued.drivers.redis.commands import Command, packed
 from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import scripts
+from queued.drivers.redis.scripts import loads
 from queued.drivers.redis.sentinel import connected
 from queued.drivers.redis.versions import check_version
-
-_VERBS = ("enqueue", "post")
 
 
 class Lines:
@@ -40,9 +38,8 @@ class Lines:
         try:
             replies = line.ask(commands)
             if any(isinstance(reply, NoScriptError) for reply in replies):  # it has not run
-                loads = [("SCRIPT", "LOAD", scripts()[verb].text) for verb in _VERBS]
-                replies = line.ask([*loads, *commands])
-                loaded, replies = replies[: len(loads)], replies[len(loads) :]
+                replies = line.ask([*loads(), *commands])
+                loaded, replies = replies[: -len(commands)], replies[-len(commands) :]
                 replies = next(([one] for one in loaded if isinstance(one, Exception)), replies)
         except BaseException as error:  # replies may still be under way
             line.close()

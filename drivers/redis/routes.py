@@ -10,7 +10,6 @@ import random
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 from redis.crc import key_slot
@@ -25,7 +24,7 @@ from redis.exceptions import (
 from queued.drivers.redis.address import ClusterAddress
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import scripts
+from queued.drivers.redis.scripts import loads
 from queued.drivers.several import Host
 from queued.errors import DriverError, DriverUnavailable
 
@@ -147,7 +146,8 @@ class Call:
         self._names: set[int] = set()
         """Those that come first."""
         self._asked: dict[int, Host] = {}
-        self._load: set[int] = set()
+        self._unscripted: set[Host] = set()
+        """Who is to be given every script: with some of them, a later command would overtake."""
         self._rounds = 0
         self._waits = False
         for index, command in enumerate(commands):
@@ -183,8 +183,9 @@ class Call:
                 self._refused(index, ClusterDownError("nobody serves this slot"), ("", 0))
                 continue
             part = parts.setdefault(host, Part(host, [], []))
-            if index in self._load:
-                part.commands.append(("SCRIPT", "LOAD", _texts()[str(command[1])]))
+            if host in self._unscripted:
+                self._unscripted.discard(host)
+                part.commands.extend(loads())
             if index in self._asked:
                 part.commands.append(("ASKING",))
             part.places.append((index, len(part.commands)))
@@ -235,7 +236,7 @@ class Call:
                 self._waits = True
                 self._routes.forget()
             case NoScriptError():
-                self._load.add(index)
+                self._unscripted.add(host)
                 if asked:
                     self._asked[index] = asked
             case _:
@@ -256,8 +257,3 @@ def _host(named: Any, asked: Host) -> str:
     """Return a host as a node names it: empty, it means its own."""
     host = named.decode() if isinstance(named, bytes) else named
     return host or asked[0]
-
-
-@cache
-def _texts() -> dict[str, str]:
-    return {script.sha: script.text for script in scripts().values()}

@@ -37,6 +37,12 @@ def scripts() -> dict[str, Script]:
     return {verb: _script(text, texts) for verb, text in texts.items() if not verb.startswith("_")}
 
 
+@cache
+def loads() -> tuple[tuple[str, str, str], ...]:
+    """Return the commands that have a server know every script."""
+    return tuple(("SCRIPT", "LOAD", script.text) for script in scripts().values())
+
+
 def _script(text: str, parts: dict[str, str]) -> Script:
     keys = _KEYS.search(text)
     assert keys, "every script names its keys"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from queued.daemon.monitor.unserved import unserved
+from queued.drivers.base import Charge, Retry
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
@@ -60,6 +61,18 @@ async def test_each_queue_is_at_its_node_and_calls_over_all_of_them_find_it(
     await driver.ping()
     for queue in queues:
         assert await drain(driver, queue=queue) == [f"{queue}-a", f"{queue}-b"]
+
+
+async def test_a_reservation_does_not_overtake_the_settlement_sent_with_it(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    """A node that knew one script and not the other would run them the wrong way round."""
+    for queue in queues:
+        cluster.ask(cluster.owner(queue), "SCRIPT", "FLUSH")
+        await push(driver, queue, queue=queue)
+        [held] = await reserve(driver, queue=queue)
+        answer = await driver.exchange(queue, ME, [Retry(queue, held.fence, 100.0, Charge.ERROR)])
+        assert answer.next_due is not None
 
 
 async def test_the_name_of_a_queue_comes_before_its_first_job(
