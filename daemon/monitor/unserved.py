@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from itertools import islice
 
 from queued.drivers.base import Driver
+from queued.errors import QueueUnavailable
 
 LOOK_EVERY = 10.0
 """Seconds."""
@@ -18,7 +20,8 @@ MAX_LOOKED_AT = 500
 async def unserved(driver: Driver, served: Collection[str]) -> dict[str, int]:
     """Return how many jobs wait, by queue, where nobody serves that: neither we nor others.
 
-    What is due counts, and so it is promoted here: whoever serves a queue would have done so.
+    What is due counts, and so it is promoted here; what is in an outbox goes where it is served:
+    whoever serves a queue would have done so.
 
     :param served: the queues that this daemon has.
     """
@@ -27,11 +30,14 @@ async def unserved(driver: Driver, served: Collection[str]) -> dict[str, int]:
     if not others:
         return found
     stats = await driver.stats(others)
-    for queue in (name for name, one in stats.items() if one.ready or one.scheduled):
-        if living(await driver.owners(queue)):
+    for queue, one in stats.items():
+        if not (one.ready or one.scheduled or one.outbox) or living(await driver.owners(queue)):
             continue
-        waiting = stats[queue].ready
-        if stats[queue].scheduled:
+        if one.outbox:
+            with suppress(QueueUnavailable):  # a target that refuses: what is for it stays
+                await driver.forward(queue)
+        waiting = one.ready
+        if one.scheduled:
             waiting += await driver.promote(queue)
         if waiting:
             found[queue] = waiting

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from queued.daemon.monitor.unserved import unserved
 from queued.drivers.base import Driver, NewJob, State
 from queued.drivers.sequel import Parcel, Sequel
 from tests.contract.chains import HOME, OTHER_Q, chained, job
@@ -95,6 +96,15 @@ async def test_a_link_of_another_queue_is_forwarded(driver: Driver) -> None:
     await driver.forward(OTHER_Q)
     assert await drain(driver) == ["c"]
     assert await driver.queues() == sorted([Q, OTHER_Q])
+
+
+async def test_the_outbox_of_a_queue_that_nobody_serves_any_more_is_emptied(driver: Driver) -> None:
+    """Its last worker died before it forwarded; other queues' daemons look around."""
+    await post(driver, chained((Q, "a"), (OTHER_Q, "b")))
+    assert await drain(driver) == ["a"]
+    await driver.retire(Q, ME)
+    assert await unserved(driver, [OTHER_Q]) == {}
+    assert await drain(driver, queue=OTHER_Q) == ["b"]
 
 
 async def test_what_is_forwarded_again_and_again_arrives_once(driver: Driver) -> None:

@@ -160,6 +160,24 @@ def test_queues_and_jobs_that_do_not_meet(app: Application) -> None:
     assert "warning: queue.yaml:2: queues.email: no job names this queue" in answer.out
 
 
+def test_a_class_that_does_nothing(app: Application) -> None:
+    source = """
+from queued import Job
+class Base(Job):
+    timeout = 30
+class SendEmail(Base):
+    def handle(self): ...
+class SendText(Base):
+    def handel(self): ...
+"""
+    (app.folder / f"{app.module}.py").write_text(source)
+    app.configure(f"imports: [{app.module}]\nqueues: {{default: }}")
+    answer = app("check", "--no-practices")
+    assert answer.code == Exit.OK
+    assert f"{app.module}.py:7: {app.job('SendText')} has no handle()" in answer.out
+    assert answer.out.count("has no handle()") == 1
+
+
 def test_warnings_are_no_errors(app: Application) -> None:
     app.configure(f"imports: [{app.module}]\nqueues: {{default: {{timeout: 1h}}, emails: }}")
     answer = app("check", "--no-practices")

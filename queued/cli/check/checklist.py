@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,7 @@ def _add_jobs(found: Checklist, loaded: LoadedConfig, *, practices: bool) -> Non
         found.problems += schedule_problems(loaded)
         found.warnings += schedule_warnings(loaded)
         found.warnings += _mismatches(found, loaded)
+        found.warnings += _without_handle(classes)
     found.warnings += stop_timeouts(loaded)
     if practices:
         timeouts = {name: _pool_timeout(cls, loaded) for name, cls in classes.items()}
@@ -145,6 +146,19 @@ def _pool_timeout(cls: type[Job], loaded: LoadedConfig) -> PoolTimeout:
         own = ("queues", _queue(cls), "timeout")
         source = f"queues.{_queue(cls)}.timeout" if own in loaded.lines else "defaults.timeout"
     return PoolTimeout(pool.timeout or None, source)
+
+
+def _without_handle(classes: Mapping[str, type[Job]]) -> Iterator[Finding]:
+    """Yield the classes that do nothing, and are no base of others that do."""
+    from queued.jobs.checks.subject import PoolTimeout, Subject  # noqa: PLC0415 - see _add_jobs
+    from queued.jobs.job import Job  # noqa: PLC0415 - see _add_jobs
+
+    for name, cls in classes.items():
+        if cls.handle is Job.handle and not cls.__subclasses__():
+            reason = f"{name} has no handle(): each of its runs fails with NotImplementedError"
+            module, line, _ = Subject(cls, PoolTimeout(None, None)).place
+            file = module.file if module else None
+            yield Finding("config", Level.WARNING, "", reason, file=file, line=line)
 
 
 def _mismatches(found: Checklist, loaded: LoadedConfig) -> Iterator[Finding]:
