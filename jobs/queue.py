@@ -1,6 +1,8 @@
 """``Queue``: the producer, and the verbs that go with it.
 
 Queue.push → parcel.pack → payload.encode → client → driver.enqueue
+
+``sending`` is what a bulk and a plain thread have in place of the client.
 """
 
 from __future__ import annotations
@@ -8,23 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from queued.drivers import enqueuer_for, join_for
-from queued.drivers.base import MAX_BATCH, Enqueued, Enqueuer, NewJob, QueueStats
+from queued.drivers.base import MAX_BATCH, Enqueuer, QueueStats
 from queued.drivers.sequel import Batch, Parcel
 from queued.environment import find_connection, normalise, who
-from queued.errors import DriverError, DriverUnavailable
 from queued.jobs import tracing
-from queued.jobs.client import Client, Clients, unavailable
+from queued.jobs.client import Client, Clients
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, checked_id, checked_queue, pack, seconds_until
+from queued.jobs.receipt import Receipt
 from queued.jobs.registry import DEFAULT_QUEUE
+from queued.jobs.sending import send_blocking, send_load
 from queued.jobs.text import one_line
 from queued.jobs.unique import Lasting
 from queued.jobs.work import ReceiptT, Work
@@ -36,22 +38,6 @@ if TYPE_CHECKING:
 
     from queued.jobs.sync import SyncQueue
     from queued.jobs.within import AsyncWithin, Within
-
-
-class Receipt(NamedTuple):
-    """What the back-end acknowledged.
-
-    ``enqueued`` is False if a job of that id was there, or if another job holds the unique key:
-    then ``id`` is that job's.
-    """
-
-    id: str
-    enqueued: bool
-
-    @classmethod
-    def of(cls, job_id: str, answer: Enqueued) -> Self:
-        """Return the receipt for a driver's answer."""
-        return cls(job_id, answer) if isinstance(answer, bool) else cls(answer, enqueued=False)
 
 
 class Queue:
@@ -269,11 +255,11 @@ class Queue:
         if enqueuer is None:
             return None
         if not tracing.is_on():
-            return _send_blocking(enqueuer, parcel.queue, parcel.job)
+            return send_blocking(enqueuer, parcel.queue, parcel.job)
         from queued.jobs import spans  # noqa: PLC0415 - as above
 
         with spans.sending(self._where(), parcel.queue, parcel.job) as job:
-            return _send_blocking(enqueuer, parcel.queue, job)
+            return send_blocking(enqueuer, parcel.queue, job)
 
     def close_blocking(self) -> None:
         """Close the connections of ``send_blocking``; a later call opens them again."""
@@ -282,47 +268,14 @@ class Queue:
             enqueuer.close()
 
     async def send_all(self, load: Load) -> list[Receipt]:
-        """Enqueue packed jobs in batches, of which two are on their way at a time.
-
-        While the back-end works on one, the driver makes the next one ready.
-        """
+        """Enqueue packed jobs in batches."""
         client = self._client()
         if not (load.ids and tracing.is_on()):
-            return await self._send_all(client, load)
+            return await send_load(client, load)
         from queued.jobs import spans  # noqa: PLC0415 - as above
 
         with spans.sending_many(client.url, load.queues) as load.context:
-            return await self._send_all(client, load)
-
-    async def _send_all(self, client: Client, load: Load) -> list[Receipt]:
-        enqueued: list[Enqueued | None] = [None] * len(load.ids)
-        sent: deque[tuple[Sequence[int], asyncio.Future[list[Enqueued]]]] = deque()
-
-        async def receive() -> None:
-            batch, answers = sent.popleft()
-            for number, new in zip(batch, await answers, strict=True):
-                enqueued[number] = new
-
-        try:
-            for name, batch in load.batches():
-                sent.append((batch, client.enqueue_all(name, load.jobs(batch))))
-                if len(sent) > 1:
-                    await receive()
-            while sent:
-                await receive()
-        except DriverUnavailable as error:
-            while sent:
-                with contextlib.suppress(DriverError):
-                    await receive()
-            left = [job_id for job_id, new in zip(load.ids, enqueued, strict=True) if new is None]
-            count = len(load.ids)
-            done = f"{count - len(left)} of {count} jobs were acknowledged; "
-            raise unavailable(error, left, done) from error
-        finally:
-            for _, answers in sent:
-                answers.cancel()
-        make = Receipt.of if load.uniques else Receipt
-        return list(map(make, load.ids, cast("list[bool]", enqueued)))
+            return await send_load(client, load)
 
     def _blocking(self) -> Enqueuer | None:
         url = self._where()
@@ -371,11 +324,3 @@ async def dispatch(job: Job | Work[Any, Any], **options: Any) -> Any:
         job.refuse_options(*options)
         return await job.dispatch()
     return await _program.push(job, **options)
-
-
-def _send_blocking(enqueuer: Enqueuer, queue: str, job: NewJob) -> Receipt:
-    try:
-        [enqueued] = enqueuer.enqueue(queue, [job])
-    except DriverUnavailable as error:
-        raise unavailable(error, [job.id]) from error
-    return Receipt.of(job.id, enqueued)

@@ -22,7 +22,8 @@ from queued.drivers.base import QueueStats
 from queued.drivers.sequel import Batch
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, pack, seconds_until
-from queued.jobs.queue import Queue, Receipt
+from queued.jobs.queue import Queue
+from queued.jobs.receipt import Receipt
 from queued.jobs.registry import DEFAULT_QUEUE
 from queued.jobs.unique import Lasting
 from queued.jobs.work import ReceiptT, Work

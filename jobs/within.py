@@ -20,7 +20,7 @@ from queued.errors import InvalidJob
 from queued.jobs import tracing
 from queued.jobs.job import Job
 from queued.jobs.parcel import Delay, Load, pack, seconds_until
-from queued.jobs.queue import Receipt
+from queued.jobs.receipt import Receipt
 from queued.jobs.unique import Lasting
 
 if TYPE_CHECKING:

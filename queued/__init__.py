@@ -22,7 +22,8 @@ from queued.jobs.chains import BatchReceipt, ChainReceipt, batch, chain
 from queued.jobs.function import job
 from queued.jobs.job import Job
 from queued.jobs.outcome import Fail, Retry
-from queued.jobs.queue import Queue, Receipt, dispatch, queue
+from queued.jobs.queue import Queue, dispatch, queue
+from queued.jobs.receipt import Receipt
 from queued.jobs.work import Link
 from queued.version import __version__
 

@@ -26,7 +26,7 @@ from queued.jobs.text import nearest
 
 if TYPE_CHECKING:
     from queued.jobs.job import Job
-    from queued.jobs.queue import Receipt
+    from queued.jobs.receipt import Receipt
 
 _LISTED = 5
 

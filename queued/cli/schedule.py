@@ -132,7 +132,8 @@ def run(name: str, config: Path, connection: str | None, *, as_json: bool) -> No
     import asyncio  # noqa: PLC0415 - commands import when they run
 
     from queued.jobs import imports, payload  # noqa: PLC0415
-    from queued.jobs.queue import Queue, Receipt  # noqa: PLC0415
+    from queued.jobs.queue import Queue  # noqa: PLC0415
+    from queued.jobs.receipt import Receipt  # noqa: PLC0415
 
     loaded = load_config(config, connection)
     one = _known(loaded.config.schedule, name, config)

@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from queued.drivers.base import Driver
 from queued.errors import DriverError, InvalidJob
 from queued.jobs.job import Job
-from queued.jobs.queue import Queue, Receipt
+from queued.jobs.queue import Queue
+from queued.jobs.receipt import Receipt
 from tests.contract.conftest import MakeDriver
 from tests.contract.steps import drain, info, listen, reserve, size, until
 

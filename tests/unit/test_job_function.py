@@ -15,7 +15,7 @@ from queued.errors import InvalidJob, JobDefinitionError
 from queued.jobs import payload, registry
 from queued.jobs.function import JobFunction, Settings
 from queued.jobs.outcome import Outcome
-from queued.jobs.queue import Receipt
+from queued.jobs.receipt import Receipt
 from queued.jobs.settings import SETTINGS
 from queued.jobs.testing import fake, run
 from tests.unit.checking import Checker, checker, of

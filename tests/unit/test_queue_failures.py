@@ -12,7 +12,8 @@ from queued.drivers import register_driver
 from queued.drivers.memory import MemoryDriver
 from queued.errors import DriverUnavailable
 from queued.jobs.ids import new_ids
-from queued.jobs.queue import Queue, Receipt
+from queued.jobs.queue import Queue
+from queued.jobs.receipt import Receipt
 from tests.unit.producing import Note, numbers, until
 
 # a back-end that fails

@@ -18,7 +18,8 @@ from queued.jobs import payload
 from queued.jobs.client import BATCH_BYTES, batches
 from queued.jobs.ids import new_ids
 from queued.jobs.job import Job
-from queued.jobs.queue import Queue, Receipt, dispatch
+from queued.jobs.queue import Queue, dispatch
+from queued.jobs.receipt import Receipt
 from tests.contract.backends import CleanUrl
 from tests.unit.producing import Note, SendEmail, clean_urls, numbers, opened, producer
 

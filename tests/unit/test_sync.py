@@ -19,7 +19,8 @@ from queued.drivers.memory import MemoryDriver
 from queued.errors import DriverUnavailable, InvalidJob
 from queued.jobs import sync
 from queued.jobs.job import Job
-from queued.jobs.queue import Queue, Receipt
+from queued.jobs.queue import Queue
+from queued.jobs.receipt import Receipt
 from tests.contract.backends import BACKENDS, CleanUrl
 from tests.unit.producing import Note, clean_urls, numbers
 

@@ -15,7 +15,8 @@ from queued.drivers import driver_for
 from queued.drivers.base import Driver, JobInfo
 from queued.errors import InvalidJob, JobDefinitionError
 from queued.jobs.job import Job
-from queued.jobs.queue import Queue, Receipt
+from queued.jobs.queue import Queue
+from queued.jobs.receipt import Receipt
 from queued.jobs.unique import MAX_KEY, key_of, unique_of
 
 numbers = itertools.count()
