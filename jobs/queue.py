@@ -1,8 +1,7 @@
 """``Queue``: the producer, and the verbs that go with it.
 
 Queue.push → parcel.pack → payload.encode → client → driver.enqueue
-
-``sending`` is what a bulk and a plain thread have in place of the client.
+Queue.bulk → parcel.Load → sending → client → driver.enqueue
 """
 
 from __future__ import annotations

@@ -129,6 +129,9 @@ def test_groups(app: Application) -> None:
 def test_a_list_that_is_cut_says_so(app: Application) -> None:
     some(app)
     assert "3 more; --limit" in app("failed", "list", "--limit", "1").out
+    cut = app("failed", "list", "--limit", "1", "--json")
+    assert (len(cut.json), "3 more; --limit" in cut.err) == (1, True)
+    assert app("failed", "list", "--json").err == ""
     assert (
         "there are more; --limit" in app("failed", "list", "--limit", "1", "--job", "SendEmail").out
     )

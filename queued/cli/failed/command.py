@@ -88,8 +88,11 @@ def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> 
         return found[:limit], more
 
     found, more = backend.ask(url, newest)
+    hint = f"{more}; --limit shows up to {LONGEST_LIST}, --group shows them by kind"
     if as_json:
         print_json([describe.failure_json(one) for one in found])
+        if more:
+            click.echo(f"{hint}; export has no limit", err=True)
         return
     if not found:
         click.echo("no failed jobs")
@@ -101,7 +104,7 @@ def _list_jobs(url: str, selection: Selection, limit: int, *, as_json: bool) -> 
     ]  # fmt: skip
     print_table(("id", "queue", "job", "failed", "error"), rows, below=1)
     if more:
-        click.echo(f"{more}; --limit shows up to {LONGEST_LIST}, --group shows them by kind")
+        click.echo(hint)
 
 
 def _list_groups(url: str, selection: Selection, limit: int, *, as_json: bool) -> None:
