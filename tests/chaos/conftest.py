@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.chaos.crew import Crew
 from tests.chaos.masters import CONFIG, JOBS, Make, Quickly
 from tests.contract.servers import start_valkey
 from tests.process.harness import Daemon
-from tests.process.test_master_notify import Manager
+from tests.process.test_master_notify import Manager, listening
 
 
 @contextmanager
@@ -80,7 +79,5 @@ def make_master(tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
     """A service manager that listens, for ``NOTIFY_SOCKET``."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "notify"))
-        sock.setblocking(False)
-        yield Manager(sock)
+    with listening(tmp_path / "notify") as manager:
+        yield manager

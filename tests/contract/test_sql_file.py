@@ -29,6 +29,7 @@ from queued.drivers.sql.session import Session, Statement
 from queued.errors import ConfigError, DriverUnavailable
 from tests.contract.steps import (
     ME,
+    WITHIN,
     Q,
     ack,
     drain,
@@ -352,15 +353,23 @@ async def test_dropped_tables_are_reported(driver: SqlDriver, path: Path) -> Non
 # cancellation, forks
 @pytest.mark.parametrize("began", [False, True])
 async def test_a_cancelled_verb_leaves_no_transaction_open(
-    driver: SqlDriver, path: Path, *, began: bool
+    driver: SqlDriver, path: Path, monkeypatch: pytest.MonkeyPatch, *, began: bool
 ) -> None:
     """It is dropped before it began, or ends by itself: whole, and the next one works."""
     held = await hold(driver, "held")
+    patiently, begun = sqlite_file._patiently, threading.Event()
+
+    def announced(attempt: Callable[[], Any]) -> Any:
+        begun.set()
+        return patiently(attempt)
+
+    monkeypatch.setattr(sqlite_file, "_patiently", announced)
     with another(path) as connection:
         connection.execute("BEGIN IMMEDIATE")
         first = asyncio.ensure_future(settle(driver, release(held)))
         second = asyncio.ensure_future(push(driver, "a"))
-        await asyncio.sleep(0.02)  # the first waits for the lock, the second for its turn
+        # the first waits for the lock, the second for its turn
+        assert await asyncio.to_thread(begun.wait, WITHIN)
         cancelled = first if began else second
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):

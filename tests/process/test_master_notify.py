@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,24 +27,50 @@ class Manager:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._reading = threading.Lock()
         self.messages: list[str] = []
 
     def heard(self, text: str) -> list[str]:
         """Return the messages so far that hold a text."""
+        with self._reading:
+            try:
+                while True:
+                    self.messages.append(self._sock.recv(4096).decode())
+            except BlockingIOError:
+                pass
+            return [message for message in self.messages if text in message]
+
+
+@contextmanager
+def listening(path: Path) -> Iterator[Manager]:
+    """Yield a manager that reads all the while, as the real one does.
+
+    The kernel keeps some ten messages that nobody has read and refuses the next ones: signs of life
+    would soon keep out all others.
+    """
+    ended = threading.Event()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.setblocking(False)
+        manager = Manager(sock)
+
+        def read() -> None:
+            while not ended.wait(0.05):
+                manager.heard("")
+
+        reader = threading.Thread(target=read)
+        reader.start()
         try:
-            while True:
-                self.messages.append(self._sock.recv(4096).decode())
-        except BlockingIOError:
-            pass
-        return [message for message in self.messages if text in message]
+            yield manager
+        finally:
+            ended.set()
+            reader.join()
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "notify"))
-        sock.setblocking(False)
-        yield Manager(sock)
+    with listening(tmp_path / "notify") as manager:
+        yield manager
 
 
 def test_a_whole_life(master, manager, tmp_path):
@@ -73,11 +101,9 @@ def test_a_failed_reload_is_over_too(master, manager, tmp_path):
 @pytest.fixture
 def clock(master, tmp_path) -> Iterator[Manager]:
     """Yield what another master says, whose signs of life tell how time goes by here."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "clock"))
-        sock.setblocking(False)
+    with listening(tmp_path / "clock") as manager:
         master(CONFIG, NOTIFY_SOCKET=str(tmp_path / "clock"), WATCHDOG_USEC="200000").start()
-        yield Manager(sock)
+        yield manager
 
 
 def is_silent(manager: Manager, clock: Manager) -> bool:

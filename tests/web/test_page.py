@@ -210,9 +210,9 @@ async def test_what_is_old_is_shown_as_old() -> None:
         site.collector.sample.at -= 45
         page = (await client.get("/")).text
         assert 'class="queues stale"' in page
-        assert "stale: seen 45s ago" in page
+        assert re.search("stale: seen 4[5-9]s ago", page)
         assert 'class="pools stale"' not in page
-        assert "the queues were last seen 45s ago" in page
+        assert re.search("the queues were last seen 4[5-9]s ago", page)
 
         site.fleet.heard_at -= 3_600
         page = (await client.get("/")).text
