@@ -54,12 +54,12 @@ def running(connection: str, daemon: Callable[..., Daemon], ledger: Ledger) -> D
     return made.start()
 
 
-async def dispatch(url: str, ledger: Ledger, *seconds: float) -> list[str]:
-    """Enqueue jobs that sleep, and wait until all run."""
+async def dispatch(url: str, ledger: Ledger, release: Path, count: int = 1) -> list[str]:
+    """Enqueue jobs that wait for a file, so that a kill finds them, and wait until all run."""
     async with Queue(url) as queue:
-        jobs = [work.Sleeps(seconds=one) for one in seconds]
+        jobs = [work.Waits(path=str(release))] * count
         ids = [receipt.id for receipt in await queue.bulk(jobs)]
-    ledger.acknowledge(ids, "sleeps")
+    ledger.acknowledge(ids, "waits")
     await asyncio.to_thread(until, lambda: ledger.runs().keys() >= set(ids), "the jobs to begin")
     return ids
 
@@ -87,8 +87,9 @@ async def test_the_job_of_a_killed_worker_runs_again_at_once_and_no_try_is_charg
     running: Daemon,
     ledger: Ledger,
     connection: str,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    (job,) = await dispatch(connection, ledger, 3.0)
+    (job,) = await dispatch(connection, ledger, release := tmp_path / "release")
     (first,) = ledger.runs()[job]
     with ledger.fault("kill", [first.pid]):
         killed_at = time.monotonic()
@@ -102,6 +103,7 @@ async def test_the_job_of_a_killed_worker_runs_again_at_once_and_no_try_is_charg
         assert found is not None
         assert (found.counts.crashes, found.counts.tries) == (1, 0)
     assert running.status()["pools"]["default"]["exits"]["signal"] == 1  # and no other crash
+    release.touch()
     judgement = await verdict(connection, ["default"], ledger, within=60)
     assert not judgement.broken
     assert judgement.duplicates == 1
@@ -117,7 +119,7 @@ async def test_who_is_killed_in_an_outage_holds_up_nobody_after_it(
     with until_stopped(start_valkey(tmp_path / "valkey", "--appendonly", "yes")) as server:
         host = daemon(CONFIG.format(connection=server.url), jobs=WORK, **ledger.environment).start()
         metrics, monitor = f"{host.address}/metrics", host.status()["monitor"]["pid"]
-        (job,) = await dispatch(server.url, ledger, 5.0)
+        (job,) = await dispatch(server.url, ledger, tmp_path / "never")
         (first,) = ledger.runs()[job]
         server.stop()
         for pid in (first.pid, monitor):
@@ -145,8 +147,9 @@ async def test_a_killed_master_leaves_nobody_and_its_jobs_run_again_with_the_nex
     running: Daemon,
     ledger: Ledger,
     connection: str,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
-    jobs = await dispatch(connection, ledger, 3.0, 3.0)
+    jobs = await dispatch(connection, ledger, release := tmp_path / "release", 2)
     with ledger.fault("kill the master"):
         killed_at = time.monotonic()
         running.signal(signal.SIGKILL)
@@ -159,6 +162,7 @@ async def test_a_killed_master_leaves_nobody_and_its_jobs_run_again_with_the_nex
     for job in jobs:
         second = await asyncio.to_thread(second_run, ledger, job)
         assert second.began - restarted_at < 2 * SOON  # it starts Python, first
+    release.touch()
     judgement = await verdict(connection, ["default"], ledger, within=60)
     assert not judgement.broken
     assert judgement.duplicates == 2

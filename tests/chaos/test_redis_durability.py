@@ -356,11 +356,13 @@ async def test_no_reservation_is_left_of_a_settlement_that_a_failover_forgot(
         stack.callback(host.clean_up)
         host.start(ready=False)
         async with Queue(pair.clients.url) as producer:
-            short = (await producer.push(work.Sleeps(seconds=3))).id  # until the link is cut
-            across = (await producer.push(work.Sleeps(seconds=8))).id
+            cut, found = tmp_path / "cut", tmp_path / "found"
+            short = (await producer.push(work.Waits(path=str(cut)))).id
+            across = (await producer.push(work.Waits(path=str(found)))).id
             await asyncio.to_thread(wait_until, lambda: len(ledger.runs()) == 2, "both to run")
             await pair.in_sync()
             pair.link.dropping = True
+            cut.touch()
 
             async def is_settled() -> bool:
                 return (await producer.stats()).reserved == 1
@@ -373,6 +375,7 @@ async def test_no_reservation_is_left_of_a_settlement_that_a_failover_forgot(
                 return stats.reserved == stats.ready == 0
 
             await asyncio.to_thread(wait_until, lambda: len(ledger.runs()[short]) == 2, "a ghost")
+            found.touch()
             await until(is_empty)
         assert [run.done for run in ledger.runs()[short]] == [True, True]
         assert [run.done for run in ledger.runs()[across]] == [True]

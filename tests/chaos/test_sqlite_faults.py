@@ -33,14 +33,16 @@ from tests.process.harness import Daemon, until
 ROUNDS = 15
 MIX = (ack, retry, lambda job: retry(job, 3600), release, fail)
 JOBS = """
-import time
+import os, time
 from queued import Job
 
 class Note(Job):
     path: str
 
     def handle(self):
-        time.sleep(0.1)
+        open(f"{self.path}-began", "a").close()
+        while not os.path.exists(f"{self.path}-go"):
+            time.sleep(0.01)
         with open(self.path, "a") as file:
             file.write(f"{self.job_id}\\n")
 """
@@ -106,17 +108,20 @@ def test_a_daemon_waits_while_another_program_keeps_the_lock(
     def done() -> list[str]:
         return sorted(notes.read_text().split()) if notes.exists() else []
 
+    running.until_staffed()
     push(file, *names(100), payload=payload)
-    until(lambda: len(done()) >= 1, "the first job")
+    until(Path(f"{notes}-began").exists, "the first job")
     with contextlib.closing(sqlite3.connect(file.path, isolation_level=None, timeout=60)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert len(done()) < 100  # the workers have something to tell, and to ask for
+        Path(f"{notes}-go").touch()
+        until(done, "a job to end")  # the workers have something to tell, and to ask for
         before = processor_seconds(running.processes())
         began = time.monotonic()
         with pytest.raises(DriverUnavailable, match="kept it locked"):
             push(file, "refused", payload=payload)  # while the lock is still held
         spent = processor_seconds(running.processes()) - before
         assert spent < 0.5 * (time.monotonic() - began)  # a spinning thread would have it all
+        assert len(done()) < 100  # nobody gets another job
         other.execute("ROLLBACK")
     push(file, "after", payload=payload)
     expected = sorted([*names(100), "after"])

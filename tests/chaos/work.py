@@ -42,6 +42,19 @@ class Sleeps(Job):
         note(self, "end")
 
 
+class Waits(Job):
+    """Runs until a file is there, so that a test says what happens meanwhile."""
+
+    name = "chaos.waits"
+    path: str
+
+    async def handle(self) -> None:
+        note(self, "begin")
+        while not os.path.exists(self.path):  # noqa: PTH110, ASYNC240, ASYNC110 - a test's own
+            await asyncio.sleep(0.01)
+        note(self, "end")
+
+
 class Plain(Job):
     """A plain function, so it runs in a thread."""
 
@@ -177,6 +190,6 @@ def die(how: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-ENDS_DONE = frozenset({"quick", "sleeps", "plain", "computes", "flaky", "dies_once"})
+ENDS_DONE = frozenset({"quick", "sleeps", "waits", "plain", "computes", "flaky", "dies_once"})
 """Kinds that succeed in the end, unless faults convict them (three crashes while alone)."""
 ENDS_FAILED = frozenset({"fails", "refuses", "blocks", "swallows", "poison"})
