@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import redis
+
 from queued.errors import DriverUnavailable
 from queued.jobs.queue import Queue
 from tests.chaos import work
@@ -60,6 +62,19 @@ class Producer:
                 may_be_lost = queue == lost and since <= at <= to
                 word = self._ledger.doubt if may_be_lost else self._ledger.acknowledge
                 word([job_id], "sleeps")
+
+
+def until_replicated(primary: redis.Redis, replica: redis.Redis) -> None:
+    """Wait until a replica has what its primary has now, whatever is written meanwhile.
+
+    What was acknowledged before this survives the primary; of what follows nobody knows.
+    """
+    with primary, replica:
+        now = primary.info("replication")["master_repl_offset"]
+        until(
+            lambda: replica.info("replication").get("slave_repl_offset", -1) >= now,
+            "the replica to have it all",
+        )
 
 
 def driver_errors(metrics: str) -> float:

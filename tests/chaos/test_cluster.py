@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.failover import Producer, all_that_it_tells, driver_errors
+from tests.chaos.failover import (
+    Producer,
+    all_that_it_tells,
+    driver_errors,
+    until_replicated,
+)
 from tests.chaos.hasty import HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
@@ -27,8 +32,6 @@ queues:
   {queues}
 """
 POOL = "{name}: {{processes: 1, concurrency: 5, sleep: 600}}"
-UNREPLICATED = 2.0
-"""Seconds before the death of a node whose acknowledgements may be lost with it, under load."""
 CALLS = 300
 """Failed calls of three workers and the monitor in an outage of seconds; who spins makes more."""
 SECRET = "s-ecret"
@@ -119,7 +122,9 @@ async def test_a_replica_takes_over_under_load(site: Site) -> None:
     producer.start()
     await producer.more(30, *site.queues)
     node, lost = cluster.nodes[0], site.queues[0]
-    began = time.monotonic()
+    replica = cluster.nodes[3]
+    since = time.monotonic()
+    await asyncio.to_thread(until_replicated, cluster.client(node), cluster.client(replica))
     with site.ledger.fault("failover", outage=True):
         await asyncio.to_thread(node.kill)
         await asyncio.to_thread(until, lambda: cluster.owner(lost) is not node, "a promotion")
@@ -127,5 +132,5 @@ async def test_a_replica_takes_over_under_load(site: Site) -> None:
         await producer.more(3, *site.queues)
     await producer.more(30, *site.queues)
     await producer.stop()
-    producer.settle(lost, began - UNREPLICATED, promoted)
+    producer.settle(lost, since, promoted)
     await site.is_whole(cluster.url)

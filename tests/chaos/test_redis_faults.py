@@ -231,7 +231,8 @@ async def test_the_kill_of_the_server_under_load(site: Site, policy: str) -> Non
 
 async def test_a_server_that_loads_its_data(site: Site) -> None:
     with site.admin() as admin, admin.pipeline(transaction=False) as filling:
-        for number in range(5100):  # it looks at clients once a thousand: at three calls, or more
+        # it looks at clients once a thousand: ten times
+        for number in range(10_200):
             filling.set("filler", number)
         filling.execute()
 
@@ -308,7 +309,7 @@ async def test_busy_with_a_script_that_is_never_killed(site: Site) -> None:
         site.command("CONFIG", "SET", "busy-reply-threshold", 100)
 
         def run() -> None:
-            answers.append(site.command("EVAL", loop, 1, "filler", 3))
+            answers.append(site.command("EVAL", loop, 1, "filler", 8))
 
         looping = threading.Thread(target=run)
         looping.start()

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.failover import Producer, all_that_it_tells, driver_errors
+from tests.chaos.failover import (
+    Producer,
+    all_that_it_tells,
+    driver_errors,
+    until_replicated,
+)
 from tests.chaos.hasty import HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
@@ -27,8 +32,6 @@ queues:
 """
 SOON = 15.0
 """Seconds in which work goes on, where 5 s are promised and the machine is loaded."""
-UNREPLICATED = 2.0
-"""Seconds before the death of a primary whose acknowledgements may be lost with it, under load."""
 CALLS = 200
 """Failed calls of two workers and the monitor in a failover of seconds; who spins makes more."""
 SECRETS = ("p-rimary", "s-entinel")
@@ -82,7 +85,9 @@ async def test_the_primary_changes_under_load(
     producer = Producer(service.url, ["default"], ledger)
     producer.start()
     await producer.more(300, "default")
-    began = time.monotonic()
+    since = time.monotonic()
+    primary, replica = service.client(service.primary), service.client(service.replica)
+    await asyncio.to_thread(until_replicated, primary, replica)
     with ledger.fault(change.__name__, outage=True):
         await asyncio.to_thread(change, service)
         promoted = time.monotonic()
@@ -93,7 +98,7 @@ async def test_the_primary_changes_under_load(
     await producer.more(300, "default")
     await producer.stop()
     if change is kill:
-        producer.settle("default", began - UNREPLICATED, promoted)
+        producer.settle("default", since, promoted)
     else:
         producer.settle()
 

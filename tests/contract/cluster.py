@@ -37,9 +37,12 @@ class Cluster:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
         return f"redis+cluster://{self.login}{hosts}"
 
+    def client(self, node: Server) -> redis.Redis:
+        """Return an operator's client of one node."""
+        return redis.Redis(port=node.port, password=self.login.strip(":@") or None)
+
     def ask(self, node: Server, *words: str | int | bytes) -> Any:
-        password = self.login.strip(":@") or None
-        with redis.Redis(port=node.port, password=password) as client:
+        with self.client(node) as client:
             return client.execute_command(*words)
 
     def dump(self, node: Server, key: bytes) -> bytes | None:
@@ -53,8 +56,7 @@ class Cluster:
 
     def refusals(self, node: Server) -> int:
         """Return how often a node has sent a client elsewhere, with ASK."""
-        password = self.login.strip(":@") or None
-        with redis.Redis(port=node.port, password=password) as client:
+        with self.client(node) as client:
             asks: dict[str, int] = client.info("errorstats").get("errorstat_ASK", {})
             return int(asks.get("count", 0))
 
@@ -118,8 +120,7 @@ class Cluster:
         until(lambda: self.in_sync(replica), "the replica to follow")
 
     def in_sync(self, replica: Server) -> bool:
-        password = self.login.strip(":@") or None
-        with redis.Redis(port=replica.port, password=password) as client:
+        with self.client(replica) as client:
             return bool(client.info("replication").get("master_link_status") == "up")
 
     def migrate(self, queue: str, target: Server) -> None:
