@@ -118,7 +118,9 @@ def test_a_hook_that_takes_workers_along_is_given_up_and_its_neighbours_do_not_p
     until(lambda: crew.failed(kind) and not crew.failed(kind)[0].hook_pending, "its end", every=0.1)
     until(lambda: len(crew.lines("Beside-began")) > 1, "the neighbour to run again")
     assert [line.id for line in crew.lines(f"{kind}-hook")] == [hooked] * calls
-    [given_up] = crew.events("hook.given_up", queue=kind)
+    [given_up] = until(  # it is logged once it is settled
+        lambda: crew.events("hook.given_up", queue=kind), "the log to say so"
+    )
     assert (given_up["job_id"], given_up["job"]) == (hooked, f"work.{kind}.failed")
     info = crew.find(beside)
     assert info is not None

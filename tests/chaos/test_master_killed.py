@@ -80,6 +80,8 @@ def test_a_master_that_stands_still_gives_no_signs_of_life_and_holds_nobody_up(
     push(running, "Slow")
     until(lambda: lines(running, "Slow-began"), "a job")
     until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+    running.until_staffed()  # while it stands it starts nobody
+    until(lambda: len(leases(running)) == 3, "a lease of each")
     running.signal(signal.SIGSTOP)
     stat = Path(f"/proc/{running.pid}/stat")
     until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "the master to stand")

@@ -59,6 +59,7 @@ def stopped_between_transactions(
         with contextlib.suppress(refused):
             return probe()
         signal_all(pids, signal.SIGCONT)
+        time.sleep(0.05)  # stopped again at once, it would never come to the end of what it is at
     raise AssertionError("one of them was within a transaction each time")
 
 
