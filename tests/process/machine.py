@@ -170,11 +170,17 @@ class Machine:
 
     def journal(self) -> str:
         """Return what the units have logged since ``turn_the_page``, and systemd about them."""
+        self._sync_journal()
         return self.run("journalctl", "--output=cat", "--unit=queued*", *self._page).stdout
 
     def turn_the_page(self) -> None:
+        self._sync_journal()
         last = self.run("journalctl", "--lines=0", "--show-cursor").stdout
         self._page = (f"--after-cursor={last.partition('cursor: ')[2].strip()}",)
+
+    def _sync_journal(self) -> None:
+        """Wait until all that was logged before is there to be read."""
+        self.run("journalctl", "--sync")
 
     def write(self, path: str, text: str, mode: str = "0644") -> None:
         self.run("install", "-D", "-m", mode, "/dev/stdin", path, text=text)

@@ -195,6 +195,10 @@ def test_a_broken_chain_and_a_batch_with_a_failure_are_mended_by_an_operator(
     links, batch_id, members = ask(connection, dispatched)
     ended = lambda: {work for word, work, _ in lines(tmp_path) if word == "end"}  # noqa: E731
     until(lambda: ended() >= {"chain", "oops", "x", "catch"}, "what follows the failures")
+    until(  # a job is acknowledged after it has written its last line
+        lambda: (found := progress(connection, batch_id)).done == found.failed == 1,
+        "both members to be counted",
+    )
     found = json.loads(one.run("batch", batch_id, "--json").stdout)
     assert (found["failed"], found["done"], found["failed_ids"]) == (1, 1, [members[0]])
     shown = one.run("job", links[1]).stdout

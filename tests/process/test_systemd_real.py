@@ -211,7 +211,9 @@ def until_there(machine: Machine, name: str) -> None:
 def test_the_sandbox_lets_jobs_work_and_no_more(machine: Machine) -> None:
     machine.systemctl("start", "queued")
     assert machine.property("ActiveState") == "active"
-    assert machine.property("StatusText") == "1 of 1 workers run in 1 pool"
+    until(  # it is ready a turn before it says how many run
+        lambda: machine.property("StatusText") == "1 of 1 workers run in 1 pool", "its status"
+    )
     dispatch(machine, "Probe")
     until_there(machine, "probed")
     found = json.loads(machine.read(f"{STATE}/probed"))
