@@ -24,7 +24,7 @@ from queued.daemon.reach import Reach
 from queued.daemon.spec import OwnerName
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import MAX_BATCH, Ack, Driver, Fail, QueueStats, Reservation
-from queued.errors import DriverUnavailable
+from queued.errors import DriverUnavailable, QueueUnavailable
 from queued.jobs.outcome import Outcome
 
 log = structlog.get_logger()
@@ -177,23 +177,34 @@ class Janitor:
             back-end that failed over has forgotten it.
         """
         dead: list[tuple[str, str]] = []
-        for queue in queues:
+
+        async def look(queue: str) -> int:
             expired = await self._expired(queue)
-            dead += [
+            gone = [
                 (queue, owner)
                 for owner in expired
                 if not owner.startswith(ours) or (living is not None and owner not in living)
             ]
-        if not dead or self.reach.steady < self._reap_after:
-            return 0
-        await asyncio.sleep(self._second_look)
+            dead.extend(gone)
+            return len(gone)
 
         async def bury(one: tuple[str, str]) -> int:
             queue, owner = one
             held = await self._retire(queue, owner, only_expired=True)
             return await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
 
-        return await for_each(dead, bury)
+        unknown: QueueUnavailable | None = None
+        try:
+            await for_each(queues, look)
+        except QueueUnavailable as error:  # the jobs of other queues do not wait for that one
+            unknown = error
+        settled = 0
+        if dead and self.reach.steady >= self._reap_after:
+            await asyncio.sleep(self._second_look)
+            settled = await for_each(dead, bury)
+        if unknown is not None:
+            raise unknown
+        return settled
 
     async def _expired(self, queue: str) -> list[str]:
         """Return the owners whose leases have run out by the back-end's clock and by ours.

@@ -63,7 +63,11 @@ class Address:
         :param within: seconds until a silent server is given up on.
         """
         kind = getattr(blocking, self.kind.__name__)  # the two modules use the same names
-        ours = {"retry": BlockingRetry(NoBackoff(), 0), "socket_timeout": within}
+        ours = {
+            "retry": BlockingRetry(NoBackoff(), 0),
+            "socket_timeout": within,
+            "socket_connect_timeout": min(within, _CONNECT_WITHIN),
+        }
         made: blocking.AbstractConnection = kind(**{**self.options, **_OURS, **ours})
         return made
 

@@ -11,7 +11,7 @@ from queued.drivers.redis.cluster import Cluster
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.link import Link
 from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import loads
+from queued.drivers.redis.scripts import is_reservation, loads
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 
@@ -35,10 +35,14 @@ class Calls:
     async def tried(self, commands: Sequence[Command]) -> list[Any]:
         """Run ``commands`` that are for several queues, as ``run`` does.
 
-        The reply for a queue whose node of a cluster is away is ``DriverUnavailable``, as a value.
+        The reply for a queue whose node of a cluster is away, or refuses for now, is
+        ``QueueUnavailable``, as a value.
         """
-        replies = await self._send(commands) if commands else []
-        self.checked([one for one in replies if not isinstance(one, DriverUnavailable)])
+        replies = [
+            self._refusal(one) if isinstance(one, Exception) else one
+            for one in (await self._send(commands) if commands else ())
+        ]
+        self.checked([one for one in replies if not isinstance(one, QueueUnavailable)])
         return replies
 
     async def load_scripts(self) -> None:
@@ -52,9 +56,8 @@ class Calls:
         """
         for reply in replies:
             if isinstance(reply, Exception):
-                if isinstance(reply, DriverError):  # of one node of a cluster
-                    raise reply
-                raise self._refusal(reply) from reply
+                error = self._refusal(reply)
+                raise error from (None if error is reply else reply)
         return replies
 
     def first(self, queues: Sequence[str], replies: list[Any]) -> tuple[str, Any]:
@@ -69,6 +72,8 @@ class Calls:
         return "", None
 
     def _refusal(self, reply: Exception) -> DriverError:
+        if isinstance(reply, DriverError):  # of one node of a cluster
+            return reply
         error = refusal(reply, self._address)
         if isinstance(self._link, Cluster) and isinstance(error, DriverUnavailable):
             return QueueUnavailable(str(error))  # the other nodes may well serve theirs
@@ -79,6 +84,9 @@ class Calls:
         refused = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if refused:  # restarted, failed over or flushed: none of these has run
             await self.load_scripts()
+            last = len(commands) - 1
+            if last not in refused and is_reservation(commands[last]):
+                refused.append(last)  # it has overtaken them: see ``Call`` in routes.py
             again = await self._link.send([commands[i] for i in refused])
             for i, reply in zip(refused, again, strict=True):
                 replies[i] = reply

@@ -56,8 +56,10 @@ class Cluster:
             else:
                 await asyncio.gather(*(self._send(call, part, blocking) for part in parts))
             pause = call.pause
-            if call.over or loop.time() + pause > deadline:
+            if call.over:
                 return call.replies
+            if loop.time() + pause > deadline:
+                return call.give_up()
             await asyncio.sleep(pause)
 
     def reopen(self) -> None:
@@ -80,36 +82,42 @@ class Cluster:
             call.take(part, error)
 
     async def _learn(self) -> None:
-        """Ask one node after the other who owns what."""
+        """Have the map drawn anew, if no other call has done so meanwhile."""
         async with self._learning:
-            if not self._routes.stale:
-                return  # another call has asked meanwhile
-            why: Exception | None = None
-            for host in self._routes.to_ask():
-                try:
-                    async with asyncio.timeout(ASK_WITHIN):
-                        [answer] = await self._link(host).send([QUESTION])
-                    self._routes.learn(answer, host)
-                except (DriverError, TimeoutError) as error:
-                    why = error
-                else:
-                    await self._tidy_up()
-                    return
-            raise nobody(self._address, why)
+            if self._routes.stale:
+                await self._ask(self._routes.to_ask())
+
+    async def _ask(self, hosts: Sequence[Host]) -> None:
+        """Ask one node after the other who owns what."""
+        why: Exception | None = None
+        for host in hosts:
+            try:
+                async with asyncio.timeout(ASK_WITHIN):
+                    [answer] = await self._link(host).send([QUESTION])
+                self._routes.learn(answer, host)
+            except (DriverError, TimeoutError) as error:
+                self._routes.silent(host)
+                why = error
+            else:
+                await self._tidy_up()
+                return
+        raise nobody(self._address, why)
 
     async def _tidy_up(self) -> None:
         """Close idle links to nodes that own nothing any more."""
         for host in self._links.keys() - self._routes.nodes:
-            if self._links[host].idle:
-                await self._links.pop(host).close()
+            link = self._links.get(host)
+            if link is not None and link.idle:
+                del self._links[host]
+                await link.close()
 
     async def owns_nothing(self, host: Host) -> bool:
-        """Ask another node whether ``host`` has lost its slots to a replica.
+        """Ask the other nodes whether ``host`` has lost its slots to a replica.
 
-        :raises DriverError: no other one answers.
+        :raises DriverError: none of them answers.
         """
-        self._routes.forget(host)  # so that it is asked last
-        await self._learn()
+        async with self._learning:
+            await self._ask([other for other in self._routes.to_ask() if other != host])
         return host not in self._routes.nodes
 
     def _link(self, host: Host) -> Link:
@@ -161,8 +169,10 @@ class ClusterLines:
                 except DriverError as error:
                     call.take(part, error)
             pause = call.pause
-            if call.over or time.monotonic() + pause > deadline:
+            if call.over:
                 return call.replies
+            if time.monotonic() + pause > deadline:
+                return call.give_up()
             time.sleep(pause)
 
     def close(self) -> None:
@@ -181,6 +191,7 @@ class ClusterLines:
                 try:
                     self._routes.learn(_asked(self._address.at(*host)), host)
                 except DriverError as error:
+                    self._routes.silent(host)
                     why = error
                 else:
                     return

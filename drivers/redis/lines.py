@@ -40,7 +40,8 @@ class Lines:
             if any(isinstance(reply, NoScriptError) for reply in replies):  # it has not run
                 replies = line.ask([*loads(), *commands])
                 loaded, replies = replies[: -len(commands)], replies[-len(commands) :]
-                replies = next(([one] for one in loaded if isinstance(one, Exception)), replies)
+                refused = next((one for one in loaded if isinstance(one, Exception)), None)
+                replies = replies if refused is None else [refused] * len(commands)
         except BaseException as error:  # replies may still be under way
             line.close()
             if isinstance(error, RedisError | OSError):

@@ -13,14 +13,17 @@ nothing, also when the job that the message brought has long run and its record 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from queued.drivers.redis.commands import Command, Commands, Value
-from queued.errors import DriverError, QueueUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 AT_ONCE = 200
 """Messages that are read at a time: each may have two megabytes."""
+NOTE_AGAIN = 60.0
+"""Seconds after which the name of a target is noted once more: a failover may have lost it."""
 
 
 class Message(NamedTuple):
@@ -43,6 +46,8 @@ class Outbox:
     ) -> None:
         self._commands = commands
         self._run = run
+        self._noted: dict[str, float] = {}
+        """Until when the name of a target needs no more notes, in monotonic seconds."""
 
     async def forward(self, queue: str) -> int:
         """Deliver what is in the outbox of ``queue``, and what comes of that; return how much.
@@ -93,12 +98,20 @@ class Outbox:
     async def _note(self, target: str) -> None:
         """Note the name of a queue, if it is new: a full memory refuses that of a known one, too.
 
-        What is in an outbox belongs to jobs under way, and is delivered all the same.
+        What is in an outbox belongs to jobs under way, and is delivered all the same. Of a cluster
+        another node may have the names, which holds nobody up who has noted this one before.
         """
+        if time.monotonic() < self._noted.get(target, 0.0):
+            return
         note = self._commands.name(target)
-        [known] = await self._run([("SISMEMBER", *note[1:])])
-        if not known:
-            await self._run([note])
+        try:
+            [known] = await self._run([("SISMEMBER", *note[1:])])
+            if not known:
+                await self._run([note])
+        except DriverUnavailable:
+            if target not in self._noted:
+                raise
+        self._noted[target] = time.monotonic() + NOTE_AGAIN
 
     async def remove(self, source: str, messages: Sequence[Message]) -> None:
         """Remove messages that were delivered. Idempotent."""

@@ -24,9 +24,9 @@ from redis.exceptions import (
 from queued.drivers.redis.address import ClusterAddress
 from queued.drivers.redis.commands import Command
 from queued.drivers.redis.refusals import refusal
-from queued.drivers.redis.scripts import loads
+from queued.drivers.redis.scripts import is_reservation, loads
 from queued.drivers.several import Host
-from queued.errors import DriverError, DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 ASK_WITHIN = 2.0
 """Seconds until a node that does not say who owns what is passed over."""
@@ -45,14 +45,15 @@ class Routes:
     """The map of a cluster, as far as it is known; and which names of queues were noted."""
 
     def __init__(self, address: ClusterAddress) -> None:
-        self._address = address
+        self.address = address
         self._map: tuple[list[int], list[tuple[int, Host]]] = ([], [])
         """Where each range of slots starts; and where it ends, with its owner."""
         self._moved: dict[int, Host] = {}
         self._noted: dict[Any, float] = {}
         self._source: Host | None = None
         """Who drew the map."""
-        self._down: Host | None = None
+        self._silent: set[Host] = set()
+        """Who did not answer when last asked for anything."""
         self.stale = True
         """Whether somebody is to be asked before anything is sent."""
 
@@ -62,11 +63,11 @@ class Routes:
         return {host for _, host in self._map[1]} | set(self._moved.copy().values())
 
     def to_ask(self) -> list[Host]:
-        """Return whom to ask for the map, one after the other: who failed last comes last."""
+        """Return whom to ask for the map, one after the other: who was silent comes last."""
         known = list(self.nodes)
         random.shuffle(known)
-        every = dict.fromkeys([*known, *self._address.nodes])
-        return sorted(every, key=lambda host: host == self._down)
+        every = dict.fromkeys([*known, *self.address.nodes])
+        return sorted(every, key=self._silent.__contains__)
 
     def learn(self, answer: Any, asked: Host) -> None:
         """Take over what a node answers to ``QUESTION``.
@@ -75,9 +76,9 @@ class Routes:
         """
         if isinstance(answer, Exception):
             if "cluster support disabled" in str(answer):
-                where = self._address.at(*asked)
+                where = self.address.at(*asked)
                 raise DriverError(f"Redis at {where} is not part of a cluster: use redis://")
-            raise refusal(answer, str(self._address.at(*asked)))
+            raise refusal(answer, str(self.address.at(*asked)))
         ranges = sorted(
             (first, last, (_host(owner[0], asked), owner[1])) for first, last, owner, *_ in answer
         )
@@ -85,11 +86,15 @@ class Routes:
         self._map = [first for first, _, _ in ranges], ends  # at once, for other threads
         self._moved = {}
         self._source, self.stale = asked, False
+        self._silent.discard(asked)
 
-    def forget(self, down: Host | None = None) -> None:
-        """Have the map drawn anew: ``down`` could not be reached, or slots have no owner."""
+    def silent(self, host: Host) -> None:
+        """Note who did not answer: it is asked last."""
+        self._silent.add(host)
+
+    def forget(self) -> None:
+        """Have the map drawn anew: a node could not be reached, or slots have no owner."""
         self.stale = True
-        self._down = down or self._down
 
     def move(self, slot: int, host: Host) -> None:
         """Note what MOVED says."""
@@ -157,11 +162,24 @@ class Call:
                     self._names.add(index)
                 elif age < NOTE_AGAIN:
                     self._answer(index, 0)
+                else:
+                    routes.note(command[2])  # one call a minute does it, and waits for its node
 
     @property
     def over(self) -> bool:
         """Whether each command has a reply, at least one that says why it did not run."""
         return not self._left
+
+    def give_up(self) -> list[Any]:
+        """Return the replies though some are missing, as the call's time is over.
+
+        Of what was sent it is why it did not run. What never was has not run either.
+        """
+        for index in self._left:
+            if self.replies[index] is None:
+                why = "its cluster left no time to send this"
+                self.replies[index] = QueueUnavailable(f"{self._routes.address}: {why}")
+        return self.replies
 
     @property
     def pause(self) -> float:
@@ -195,7 +213,8 @@ class Call:
     def take(self, part: Part, replies: Sequence[Any] | DriverError) -> None:
         """Take the replies of a node, or why there are none."""
         if isinstance(replies, DriverError):
-            self._routes.forget(part.host)
+            self._routes.silent(part.host)
+            self._routes.forget()
         for index, place in part.places:
             reply = replies if isinstance(replies, DriverError) else replies[place]
             if isinstance(reply, Exception):
@@ -204,7 +223,17 @@ class Call:
             self._answer(index, reply)
             if self._commands[index][0] == "SADD":
                 self._routes.note(self._commands[index][2])
+        self._keep_order(part)
         self._stop_without_names()
+
+    def _keep_order(self, part: Part) -> None:
+        """Have a reservation sent again behind what was sent with it and has not run.
+
+        Its nonce makes that safe: it answers with the same jobs, and with what is due by then.
+        """
+        last = part.places[-1][0]
+        if is_reservation(self._commands[last]) and any(i in self._left for i, _ in part.places):
+            self._left[last] = None
 
     def _stop_without_names(self) -> None:
         if self._names:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -41,6 +42,11 @@ def scripts() -> dict[str, Script]:
 def loads() -> tuple[tuple[str, str, str], ...]:
     """Return the commands that have a server know every script."""
     return tuple(("SCRIPT", "LOAD", script.text) for script in scripts().values())
+
+
+def is_reservation(command: Sequence[object]) -> bool:
+    """Tell whether a command reserves: it may be sent again, which its nonce makes safe."""
+    return command[0] == "EVALSHA" and command[1] == scripts()["reserve"].sha
 
 
 def _script(text: str, parts: dict[str, str]) -> Script:

@@ -119,8 +119,10 @@ class SentinelLink(WatchedLink):
         """Where the link leads."""
 
     async def _is_replaced(self) -> bool:
-        named, at = await self._asked(self._sentinels[0]), self._at
-        self._sentinels.append(self._sentinels.pop(0))  # the next one may know more
+        first = self._sentinels.pop(0)
+        self._sentinels.append(first)  # the next one may know more, or answer at all
+        named = await self._asked(first)
+        at = self._at
         return bool(named and at and named[:2] != at[:2] and named.epoch >= at.epoch)
 
     async def _connect(self) -> Wire:

@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.janitor import Janitor
 from queued.daemon.monitor.unserved import unserved
 from queued.drivers.base import Charge, Retry
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
+from queued.drivers.redis.cluster import Cluster as ClusterLinks
+from queued.drivers.redis.scripts import scripts
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 from tests.contract.chains import chained
-from tests.contract.cluster import Cluster, clustered
+from tests.contract.cluster import Cluster, clustered, slot_of
 from tests.contract.cluster_steps import (
     blocking_enqueuer,  # noqa: F401 - a fixture
     driver_of_cluster,  # noqa: F401 - a fixture
@@ -68,9 +72,10 @@ async def test_a_reservation_does_not_overtake_the_settlement_sent_with_it(
 ) -> None:
     """A node that knew one script and not the other would run them the wrong way round."""
     for queue in queues:
-        cluster.ask(cluster.owner(queue), "SCRIPT", "FLUSH")
         await push(driver, queue, queue=queue)
         [held] = await reserve(driver, queue=queue)
+        cluster.ask(cluster.owner(queue), "SCRIPT", "FLUSH")
+        cluster.ask(cluster.owner(queue), "SCRIPT", "LOAD", scripts()["reserve"].text)
         answer = await driver.exchange(queue, ME, [Retry(queue, held.fence, 100.0, Charge.ERROR)])
         assert answer.next_due is not None
 
@@ -161,6 +166,87 @@ async def test_what_goes_from_queue_to_queue_waits_for_the_node_of_its_target(
     cluster.settle()
     assert await driver.forward(first) == 1
     assert await drain(driver, queue=target) == ["b"]
+
+
+async def test_what_goes_from_queue_to_queue_does_not_wait_for_the_node_of_the_names(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    home = cluster.owner_of_key("queued:queues")
+    first, second = (queue for queue in queues if cluster.owner(queue) is not home)
+    for link, then in (("a", "b"), ("c", "d"), ("e", "f")):
+        await driver.enqueue(first, [chained((first, link), (second, then)).job])
+        assert await drain(driver, queue=first) == [link]
+        assert await driver.forward(first) == 1
+        home.kill()
+        if link == "c":
+            driver._outbox._noted[second] = 0.0  # as after a minute
+    assert await drain(driver, queue=second) == ["b", "d", "f"]
+
+
+async def test_a_lost_host_s_jobs_come_back_although_a_node_is_away(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    gone, whole, _ = queues
+    await push(driver, "a", queue=whole)
+    answer = await driver.exchange(whole, "lost-host", want=1, nonce=1, lease=0.01)
+    assert len(answer.jobs) == 1
+    cluster.owner(gone).kill()
+    janitor = Janitor(driver, Metrics(), reap_after=0.0, second_look=0.0)
+    await janitor.sample(queues)
+
+    async def reaped() -> bool:
+        with pytest.raises(QueueUnavailable):
+            await janitor.reap(queues, "ours-")
+        return await size(driver, whole) == 1
+
+    await until(reaped)
+    assert await drain(driver, queue=whole) == ["a"]
+
+
+async def test_a_node_that_refuses_its_queues_hides_no_others(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    refused, *others = queues
+    for queue in queues:
+        await push(driver, queue, queue=queue)
+    node, slot = cluster.owner(refused), slot_of(refused)
+    driver._main.within = 2.0
+    cluster.ask(node, "CLUSTER", "DELSLOTS", slot)
+    try:
+        assert sorted(await driver.stats(queues)) == sorted(others)
+        for queue in others:
+            found = await driver.find(queue)
+            assert found
+            assert found.queue == queue
+        with pytest.raises(QueueUnavailable, match="its cluster is down"):
+            await driver.stats([refused])
+    finally:
+        cluster.ask(node, "CLUSTER", "ADDSLOTS", slot)
+
+
+async def test_a_look_at_a_node_that_lives_makes_no_call_ask_anew(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    for queue in queues:
+        await push(driver, queue, queue=queue)
+    main = driver._main
+    assert isinstance(main, ClusterLinks)
+    host = main._routes.owner(("DEL", f"queued:{{{queues[0]}}}:jobs"))
+    assert host
+    assert not await main.owns_nothing(host)
+    assert not main._routes.stale
+    assert host not in main._routes._silent
+
+
+async def test_jobs_that_there_was_no_time_to_send_are_not_acknowledged(
+    enqueuer: BlockingRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of the queue took all of it."""
+    monkeypatch.setattr("queued.drivers.redis.cluster.CALL_WITHIN", 0.0)
+    with pytest.raises(DriverUnavailable, match="no time to send") as caught:
+        enqueuer.enqueue("emails", job("a"))
+    assert caught.value.ids == ("a",)
+    assert enqueuer.enqueue("emails", job("a")) == [True]
 
 
 async def test_a_node_that_falls_silent_is_left_for_its_replica(kind: str, tmp_path: Path) -> None:

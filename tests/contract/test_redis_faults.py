@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from queued.drivers.base import NewJob
+from queued.drivers.base import Charge, NewJob, Retry
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.scripts import scripts
 from queued.errors import DriverUnavailable
@@ -59,6 +59,21 @@ async def test_only_what_was_refused_runs_again(driver: RedisDriver, admin: redi
     admin.script_load(scripts()["ack"].text)
     answer = await driver.exchange(Q, ME, [ack(held)], want=1, nonce=10**6)
     assert (answer.lost, ids(answer.jobs)) == ([], ["b"])
+
+
+@pytest.mark.fault(31)
+async def test_a_reservation_does_not_overtake_a_settlement_that_was_refused(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """The server knows one script and not the other, as when versions are mixed."""
+    held = await hold(driver, "a")
+    await push(driver, "b")
+    admin.script_flush()
+    admin.script_load(scripts()["reserve"].text)
+    retry = Retry(held.id, held.fence, 100.0, Charge.ERROR)
+    answer = await driver.exchange(Q, ME, [retry], want=1, nonce=10**6)
+    assert (answer.lost, ids(answer.jobs)) == ([], ["b"])
+    assert answer.next_due is not None
 
 
 @pytest.mark.fault(32)

@@ -11,6 +11,7 @@ import pytest
 from queued.drivers.base import Exchange, NewJob
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
+from queued.drivers.redis.sentinel import SentinelLink
 from queued.errors import DriverUnavailable
 from tests.contract.redis_steps import SERVERS, opened
 from tests.contract.sentinels import SERVICE, Watched, sentinel_of, watched
@@ -197,10 +198,17 @@ async def test_a_primary_that_is_killed(service: Watched, driver: RedisDriver) -
     assert ids(await reserve(driver, 9)) == ["a", "c"]
 
 
+@pytest.mark.parametrize("beside", ["alone", "with a sentinel"])
 async def test_a_primary_that_falls_silent_is_left_for_the_next_one(
-    service: Watched, driver: RedisDriver
+    service: Watched, driver: RedisDriver, beside: str
 ) -> None:
     """As when its host loses power: nobody says that the connection is over."""
+    if beside == "with a sentinel":
+        dead = service.sentinels[0]
+        dead.kill()
+        for link in (driver._main, driver._waiter):
+            assert isinstance(link, SentinelLink)
+            link._sentinels.sort(key=lambda one: one.options["port"] != dead.port)
     await push(driver, "a")
     service.settle()
     driver._main.within = driver._waiter.within = 3600
