@@ -14,6 +14,9 @@ from queued.drivers.redis.refusals import refusal
 from queued.drivers.redis.scripts import is_reservation, loads
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
+_TIMES = 3
+"""How often a server is given the scripts that it lacks."""
+
 
 class Calls:
     """The calls of a driver over one link.
@@ -81,13 +84,15 @@ class Calls:
 
     async def _send(self, commands: Sequence[Command]) -> list[Any]:
         replies = await self._link.send(commands)
-        refused = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if refused:  # restarted, failed over or flushed: none of these has run
-            await self.load_scripts()
+        for _ in range(_TIMES):  # restarted or flushed while it is given the scripts, too
+            refused = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if not refused:  # those that are have not run
+                break
             last = len(commands) - 1
             if last not in refused and is_reservation(commands[last]):
                 refused.append(last)  # it has overtaken them: see ``Call`` in routes.py
-            again = await self._link.send([commands[i] for i in refused])
-            for i, reply in zip(refused, again, strict=True):
+            again = await self._link.send([*loads(), *(commands[i] for i in refused)])
+            self.checked(again[: -len(refused)])
+            for i, reply in zip(refused, again[-len(refused) :], strict=True):
                 replies[i] = reply
         return replies

@@ -25,6 +25,7 @@ _BY_CLASS: dict[type[Exception], str] = {
     exceptions.MasterDownError: "it is a replica that lost its primary",
     exceptions.AskError: "it is a node of a cluster, and redis:// does not follow clusters:"
     " use redis+cluster://",
+    exceptions.NoScriptError: "it forgets scripts as fast as they are loaded (SCRIPT FLUSH)",
     exceptions.TryAgainError: "its cluster is moving the queue",
 }
 

@@ -145,9 +145,8 @@ class Crew(Daemon):
 
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the series of a metric that have these labels."""
-        _, text = self.get("/metrics")
         total = 0.0
-        for line in text.splitlines():
+        for line in self.metrics().splitlines():
             found = re.fullmatch(rf"queued_{name}\{{(.*)\}} (\S+)", line)
             if found and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', found[1])).items():
                 total += float(found[2])

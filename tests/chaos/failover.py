@@ -88,4 +88,4 @@ def all_that_it_tells(daemon: Daemon) -> str:
     files = [Path(f"/proc/{pid}/cmdline") for pid in daemon.processes()]
     titles = [file.read_text() for file in files if file.exists()]
     status = json.dumps(daemon.status())
-    return "\n".join([daemon.output(), daemon.get("/metrics")[1], status, *titles])
+    return "\n".join([daemon.output(), daemon.metrics(), status, *titles])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -74,6 +76,30 @@ async def test_a_reservation_does_not_overtake_a_settlement_that_was_refused(
     answer = await driver.exchange(Q, ME, [retry], want=1, nonce=10**6)
     assert (answer.lost, ids(answer.jobs)) == ([], ["b"])
     assert answer.next_due is not None
+
+
+@pytest.mark.fault(31)
+async def test_scripts_that_are_flushed_again_and_again(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """Also between the loading and the call: that passes, and is no error of the caller's."""
+    done = threading.Event()
+
+    def flush() -> None:
+        while not done.is_set():
+            admin.script_flush()
+
+    flushing = asyncio.create_task(asyncio.to_thread(flush))
+    try:
+        for name in names(100):
+            with contextlib.suppress(DriverUnavailable):
+                await push(driver, name)
+    finally:
+        done.set()
+        await flushing
+    for name in names(100):
+        await driver.enqueue(Q, [NewJob(name, b"")])
+    assert sorted(await drain(driver)) == sorted(names(100))
 
 
 @pytest.mark.fault(32)

@@ -166,6 +166,16 @@ class Daemon:
         except (OSError, ControlError) as error:
             return 0, str(error)
 
+    def metrics(self) -> str:
+        """Return the page of the metrics, once the monitor has everybody's counts."""
+
+        def page() -> str | None:
+            status, text = self.get("/metrics")
+            return text if status == 200 and "queued_attempts_total" in text else None
+
+        text: str = until(page, "the metrics")
+        return text
+
     def is_ready(self) -> bool:
         assert self.process
         assert self.process.poll() is None, f"the daemon ended:\n{self.output()}"

@@ -72,7 +72,7 @@ async def test_a_burst_comes_and_goes(daemon, connection: str) -> None:
     assert desired(running) == 1
     jobs = dispatch(running, BURST)
     until(lambda: desired(running) == 4, "the pool to be as large as it may be")
-    metric = re.search(r'queued_workers_max\{pool="slow"\} (\S+)', running.get("/metrics")[1])
+    metric = re.search(r'queued_workers_max\{pool="slow"\} (\S+)', running.metrics())
     assert metric
     assert float(metric[1]) == 4
     until(lambda: desired(running) == 1, "the pool to be as small as it may be")
