@@ -11,6 +11,7 @@ import pytest
 from queued.daemon.metrics import Metrics
 from queued.daemon.monitor.janitor import Janitor
 from queued.daemon.monitor.reclaim import Dossier
+from queued.daemon.reach import Reach
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers import driver_for
 from queued.drivers.base import Ack, Driver, Lane, NewJob, State
@@ -221,33 +222,52 @@ async def test_an_owner_that_renews_at_the_last_moment_lives(driver: Driver) -> 
     assert await reaping == 0
 
 
+class Steady:
+    """A janitor that waits 10 s, by a clock of ours, and an owner whose lease it has seen run."""
+
+    def __init__(self, driver: Driver, metrics: Metrics) -> None:
+        self.now = 0.0
+        self.driver = driver
+        reach = Reach(driver.name, metrics, clock=lambda: self.now)
+        self.janitor = Janitor(driver, metrics, reach=reach, reap_after=10.0, second_look=0.0)
+
+    async def lose_an_owner(self) -> None:
+        await reserve(self.driver, "bbbbbbbb-22222222-q.1-1", "one", lease=0.5)
+        assert await self.reaped() == 0
+        await asyncio.sleep(0.6)
+
+    async def answered_for(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1.0
+            await self.janitor.sample(["q"])
+
+    async def reaped(self) -> int:
+        return await self.janitor.reap(["q"], OURS)
+
+
 @pytest.mark.fault(33)
 async def test_nobody_is_reaped_until_the_back_end_has_answered_for_a_lease(
     driver: Driver, metrics: Metrics
 ) -> None:
-    janitor = Janitor(driver, metrics, lease=30.0, second_look=0.0)
-    await reserve(driver, "bbbbbbbb-22222222-q.1-1", "one", lease=0.01)
-    await asyncio.sleep(0.02)
-    await janitor.sample(["q"])
-    assert await janitor.reap(["q"], OURS) == 0
-    job = await driver.find("one")
-    assert job
-    assert job.state is State.RESERVED
+    steady = Steady(driver, metrics)
+    await steady.lose_an_owner()
+    await steady.answered_for(9)
+    assert await steady.reaped() == 0
+    await steady.answered_for(1)
+    assert await steady.reaped() == 1
 
 
 @pytest.mark.fault(33)
 async def test_an_outage_starts_the_wait_anew(driver: Driver, metrics: Metrics) -> None:
-    janitor = Janitor(driver, metrics, reap_after=0.05, second_look=0.0)
-    await reserve(driver, "bbbbbbbb-22222222-q.1-1", "one", lease=0.01)
-    await janitor.sample(["q"])
-    await asyncio.sleep(0.06)
-    with pytest.raises(DriverUnavailable), janitor.reach.watch("stats"):
+    steady = Steady(driver, metrics)
+    await steady.lose_an_owner()
+    await steady.answered_for(20)
+    with pytest.raises(DriverUnavailable), steady.janitor.reach.watch("stats"):
         raise DriverUnavailable("gone")
-    await janitor.sample(["q"])
-    assert await janitor.reap(["q"], OURS) == 0
-    await asyncio.sleep(0.06)
-    await janitor.sample(["q"])
-    assert await janitor.reap(["q"], OURS) == 1
+    await steady.answered_for(10)  # the first of them ends the outage
+    assert await steady.reaped() == 0
+    await steady.answered_for(1)
+    assert await steady.reaped() == 1
 
 
 async def test_earlier_boots_of_this_install_are_buried_at_once(
