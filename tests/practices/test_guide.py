@@ -24,8 +24,8 @@ from tests.practices.cases import CASES, NO_MODULE, name_of
 from tests.practices.conftest import PARTS, Stage
 from tests.process.harness import PATIENCE, QUEUED, until
 
-DOCUMENTED = {"no-failed"}
-"""Good examples leave failed() out where it is not what they are about."""
+DOCUMENTED = {"no-failed", "no-handle"}
+"""Good examples leave the methods out that they are not about."""
 OTHER_LANGUAGES = {
     "5-bash": "test_a_worker_for_each_priority",
     "18-bash": "test_scaling",

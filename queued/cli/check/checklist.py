@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 UNSERVED_QUEUE = "unserved-queue"
 IDLE_POOL = "idle-pool"
+NO_HANDLE = "no-handle"
 
 _PLACE = re.compile(r"(?P<file>[^\n]+?):(?P<line>\d+): (?P<text>.*)")
 
@@ -158,7 +159,7 @@ def _without_handle(classes: Mapping[str, type[Job]]) -> Iterator[Finding]:
             reason = f"{name} has no handle(): each of its runs fails with NotImplementedError"
             module, line, _ = Subject(cls, PoolTimeout(None, None)).place
             file = module.file if module else None
-            yield Finding("config", Level.WARNING, "", reason, file=file, line=line)
+            yield Finding(NO_HANDLE, Level.WARNING, "", reason, file=file, line=line)
 
 
 def _mismatches(found: Checklist, loaded: LoadedConfig) -> Iterator[Finding]:
