@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from terminal_picture import picture  # noqa: E402 - it stands beside this file
 
-from queued.daemon.master.control import ControlClient  # noqa: E402
+from queued.daemon.master.control_client import ControlClient  # noqa: E402
 from queued.errors import ControlError  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or "chromium"

@@ -17,11 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import queued
-from queued.config.load import LoadedConfig
 from queued.errors import ConfigError, QueuedError
+
+if TYPE_CHECKING:
+    from queued.config.load import LoadedConfig
 
 T = TypeVar("T")
 

@@ -46,7 +46,7 @@ def request(config: Path, command: str, **arguments: Any) -> dict[str, Any]:
     :raises NotRunning: there is none.
     :raises ControlError: it refuses, or does not answer.
     """
-    from queued.daemon.master.control import ControlClient  # noqa: PLC0415 - commands import when they run
+    from queued.daemon.master.control_client import ControlClient  # noqa: PLC0415 - commands import when they run
 
     try:
         return ControlClient(config).request(command, **arguments)

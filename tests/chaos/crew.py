@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.drivers import driver_for
 from queued.drivers.base import Driver, FailedJob, JobInfo, NewJob
 from queued.errors import ControlError

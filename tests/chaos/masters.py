@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from queued import Job, Queue
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.errors import ControlError
 from tests.process.harness import Daemon
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.errors import ControlError
 from tests.chaos.backends import Backend
 from tests.chaos.ledger import WORK, Ledger

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import redis
 
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.daemon.worker.exchange import MAX_RETRY, retry_pauses
 from queued.drivers.redis.link import CALL_WITHIN
 from queued.drivers.redis.scripts import scripts

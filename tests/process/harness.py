@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.errors import ControlError
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ from typing import Any
 from queued.config.load import load
 from queued.daemon.channel import Channel
 from queued.daemon.master import master, restart, template
-from queued.daemon.master.control import ControlClient
+from queued.daemon.master.control_client import ControlClient
 from queued.daemon.master.master import run
 from queued.daemon.scoreboard import Scoreboard
 from queued.daemon.spec import MonitorSpec, WorkerSpec

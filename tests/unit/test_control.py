@@ -17,7 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 from queued.daemon.master import control
-from queued.daemon.master.control import ControlClient, ControlServer, NoDaemon
+from queued.daemon.master.control import ControlServer
+from queued.daemon.master.control_client import ControlClient, NoDaemon
 from queued.daemon.master.runtime import Runtime
 from queued.errors import ControlError
 
