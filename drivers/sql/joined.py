@@ -39,14 +39,19 @@ _IDENTITY = Statement(
         "  WHERE relname = 'queued_queues' AND pg_table_is_visible(oid))"
     )
 )
-_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(bindparam("lock", type_=BigInteger))
+_LOCK = text("SELECT pg_advisory_xact_lock(:lock), CAST(pg_current_xact_id() AS text)").bindparams(
+    bindparam("lock", type_=BigInteger)
+)
+_TOUCH = text("UPDATE queued_queues SET fence = fence WHERE queue = :queue").bindparams(
+    bindparam("queue", type_=String)
+)
 _GUARD = text(  # a queue's lock must not be kept by somebody who waits for something else
     "SELECT set_config(name, '10s', true) FROM pg_settings WHERE name ="
     " 'idle_in_transaction_session_timeout' AND CAST(setting AS bigint) NOT BETWEEN 1 AND 10000"
 )
 _NOW = text(
     "SELECT CAST(extract(epoch FROM clock_timestamp()) AS float8),"
-    " statement_timestamp() > transaction_timestamp()"
+    " CAST(pg_current_xact_id() AS text)"
 )
 _NOTIFY = text("SELECT pg_notify('queued_news', :queue)").bindparams(
     bindparam("queue", type_=String)
@@ -163,10 +168,13 @@ class PostgresqlJoin:
     def enqueue(self, connection: Connection, queue: str, jobs: Sequence[NewJob]) -> list[Enqueued]:
         _check_kind(connection, "postgresql", self._server.name)
         self._check(connection)
-        connection.execute(_LOCK, {"lock": self._lock_of(queue)})
-        now, in_transaction = connection.execute(_NOW).one()
-        if not in_transaction:
+        _, transaction = connection.execute(_LOCK, {"lock": self._lock_of(queue)}).one()
+        now, the_same = connection.execute(_NOW).one()
+        if the_same != transaction:
             raise DriverError(_NO_TRANSACTION)
+        # What reads as of an earlier moment (REPEATABLE READ) fails here, instead of refusing an id
+        # whose job has been done since.
+        connection.execute(_TOUCH, {"queue": queue})
         connection.execute(_GUARD)
         session = JoinedSession(connection, now)
         answer = enqueue(session, queue, jobs)
@@ -177,10 +185,12 @@ class PostgresqlJoin:
     def _check(self, connection: Connection) -> None:
         """Compare the connection's database with ours, which is asked again if they differ."""
         its = _identity(connection)
-        with self._asking:
-            if its != self._identity:
+        if its != self._identity:
+            # Over an asynchronous connection a statement lets other tasks of this thread run, which
+            # would wait here for the lock, and for ever.
+            with self._asking:
                 self._identity = self._ask()
-                its = _identity(connection)  # the tables may be new
+            its = _identity(connection)  # the tables may be new
         if its != self._identity:
             raise _elsewhere(
                 f"the database {its[0]} of another server or schema", self._server.name

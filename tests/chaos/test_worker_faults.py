@@ -314,6 +314,7 @@ def test_a_job_that_exits_or_interrupts_fails_its_attempt_and_its_worker_lives(c
 def test_the_monitor_keeps_the_lease_of_a_worker_whose_loop_is_blocked(crew: Crew) -> None:
     [job_id] = crew.push("Blocks", "blocked")
     [line] = crew.until_lines("Blocks-began")
+    began = time.monotonic()
 
     def over_a_second() -> float:
         buckets = {"pool": "blocked"}
@@ -336,6 +337,7 @@ def test_the_monitor_keeps_the_lease_of_a_worker_whose_loop_is_blocked(crew: Cre
     crew.ask(shorten)
     until(lambda: crew.ask(lease) > 25.0, "the monitor to renew it, once in 10 s", every=0.2)
     assert crew.lines("Blocks-done") == []  # its worker cannot have been it
+    until(lambda: time.monotonic() > began + 2.0, "the loop to have stood still for a while")
     crew.touch("unblock")
     until(lambda: crew.find(job_id) is None, "the job to be done")
     assert crew.lines("Blocks-began") == [line]
