@@ -51,19 +51,25 @@ async def every(period: float, duty: Duty, wake: asyncio.Event | None = None) ->
 async def for_each(things: Iterable[T], do: Callable[[T], Awaitable[int]]) -> int:
     """Do something for each of ``things``, also when another one's queue is locked; add it up.
 
-    :raises DriverUnavailable: for one of them it could not be done; for the others it is.
+    :raises Exception: for one of them it could not be done; for the others it is. Of several
+        errors, one that says that the back-end is away, else one that waiting does not mend.
     """
     total = 0
-    refused: DriverUnavailable | None = None
+    away: DriverUnavailable | None = None
+    fault: Exception | None = None
+    refused: QueueUnavailable | None = None
     for thing in things:
         try:
             total += await do(thing)
         except QueueUnavailable as error:
-            refused = refused or error
-        except DriverUnavailable as error:
             refused = error
-    if refused is not None:
-        raise refused
+        except DriverUnavailable as error:
+            away = error
+        except Exception as error:  # noqa: BLE001 - raised when the others had their turn
+            fault = error
+    for reason in (away, fault, refused):
+        if reason is not None:
+            raise reason
     return total
 
 

@@ -193,10 +193,12 @@ class Janitor:
             held = await self._retire(queue, owner, only_expired=True)
             return await self._bury_lost(queue, owner, held, Loss.LEASE_EXPIRED)
 
-        unknown: QueueUnavailable | None = None
+        unknown: Exception | None = None
         try:
             await for_each(queues, look)
-        except QueueUnavailable as error:  # the jobs of other queues do not wait for that one
+        except Exception as error:  # the jobs of other queues do not wait for that one
+            if isinstance(error, DriverUnavailable) and not isinstance(error, QueueUnavailable):
+                raise
             unknown = error
         settled = 0
         if dead and self.reach.steady >= self._reap_after:
@@ -212,8 +214,12 @@ class Janitor:
         The back-end's may be set ahead, and every lease would seem to have run out at once.
         """
         now = time.monotonic()
-        with self.reach.watch("owners"):
-            owners = await self.driver.owners(queue)
+        try:
+            with self.reach.watch("owners"):
+                owners = await self.driver.owners(queue)
+        except DriverUnavailable:  # nor could they renew: when it is back they get a lease's time
+            self._live_until.pop(queue, None)
+            raise
         seen = self._live_until.get(queue, {})
         self._live_until[queue] = {
             owner: now + min(left, self._lease)

@@ -14,6 +14,7 @@ import pytest
 from queued.daemon.metrics import Metrics
 from queued.daemon.monitor.janitor import Janitor
 from queued.daemon.monitor.unserved import unserved
+from queued.daemon.reach import Reach
 from queued.drivers.base import Charge, Retry
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.blocking import BlockingRedis
@@ -201,6 +202,36 @@ async def test_a_lost_host_s_jobs_come_back_although_a_node_is_away(
 
     await until(reaped)
     assert await drain(driver, queue=whole) == ["a"]
+
+
+@pytest.mark.fault(33)
+async def test_after_a_node_s_outage_owners_have_time_to_renew(
+    cluster: Cluster, queues: list[str], driver: RedisDriver
+) -> None:
+    """The other nodes answered all the while; those who serve its queues live."""
+    queue, *others = queues
+    now, metrics = 0.0, Metrics()
+    reach = Reach(driver.name, metrics, clock=lambda: now)
+    janitor = Janitor(driver, metrics, reach=reach, reap_after=10.0, second_look=0.0)
+    await push(driver, "a", queue=queue)
+    answer = await driver.exchange(queue, "other-host", want=1, nonce=1, lease=1.0)
+    assert len(answer.jobs) == 1
+    assert await janitor.reap(queues, "ours-") == 0
+    node = cluster.owner(queue)
+    node.kill()
+    await asyncio.sleep(1.1)
+    for _ in range(20):
+        now += 1.0
+        await janitor.sample(others)
+    with pytest.raises(QueueUnavailable):
+        await janitor.reap(queues, "ours-")
+    node.start()
+    cluster.settle()
+    assert await until(lambda: driver.held(queue, "other-host")) == {"a": 1}
+    assert reach.steady >= 10.0
+    assert await janitor.reap(queues, "ours-") == 0
+    assert await driver.renew(queue, ["other-host"], 30.0) == []
+    assert await driver.held(queue, "other-host") == {"a": 1}
 
 
 async def test_a_node_that_refuses_its_queues_hides_no_others(

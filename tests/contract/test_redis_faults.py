@@ -10,10 +10,12 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from queued.daemon.metrics import Metrics
+from queued.daemon.monitor.janitor import Janitor
 from queued.drivers.base import Charge, NewJob, Retry
 from queued.drivers.redis import RedisDriver
 from queued.drivers.redis.scripts import scripts
-from queued.errors import DriverUnavailable
+from queued.errors import DriverError, DriverUnavailable
 from tests.chaos.proxy import Moment, Proxy
 from tests.contract.redis_steps import (
     driver_of_server,  # noqa: F401 - a fixture
@@ -35,6 +37,7 @@ from tests.contract.steps import (
     names,
     push,
     size,
+    until,
 )
 
 
@@ -100,6 +103,29 @@ async def test_scripts_that_are_flushed_again_and_again(
     for name in names(100):
         await driver.enqueue(Q, [NewJob(name, b"")])
     assert sorted(await drain(driver)) == sorted(names(100))
+
+
+async def test_a_queue_that_answers_with_an_error_holds_up_no_others(
+    driver: RedisDriver, admin: redis.Redis
+) -> None:
+    """A key of somebody else's where its owners should be."""
+    admin.set("queued:{a}:owners", "mine")
+    janitor = Janitor(driver, Metrics(), reap_after=0.0, second_look=0.0)
+    await push(driver, "lost")
+    assert (await driver.exchange(Q, "lost-host", want=1, nonce=1, lease=0.01)).jobs
+    await driver.enqueue("z", [NewJob("kept", b"")])
+    assert (await driver.exchange("z", "living", want=1, nonce=1, lease=1.0)).jobs
+    with pytest.raises(DriverError, match="WRONGTYPE"):
+        await janitor.renew({"a": ["x"], "z": ["living"]})
+    assert (await driver.owners("z"))["living"] > 20.0
+    await janitor.sample([Q])
+
+    async def reaped() -> bool:
+        with pytest.raises(DriverError, match="WRONGTYPE"):
+            await janitor.reap(["a", Q], "ours-")
+        return await size(driver) == 1
+
+    await until(reaped)
 
 
 @pytest.mark.fault(32)
