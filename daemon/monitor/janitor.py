@@ -24,7 +24,7 @@ from queued.daemon.reach import Reach
 from queued.daemon.spec import OwnerName
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers.base import MAX_BATCH, Ack, Driver, Fail, QueueStats, Reservation
-from queued.errors import DriverUnavailable, QueueUnavailable
+from queued.errors import DriverUnavailable
 from queued.jobs.outcome import Outcome
 
 log = structlog.get_logger()
@@ -196,10 +196,8 @@ class Janitor:
         unknown: Exception | None = None
         try:
             await for_each(queues, look)
-        except Exception as error:  # the jobs of other queues do not wait for that one
-            if isinstance(error, DriverUnavailable) and not isinstance(error, QueueUnavailable):
-                raise
-            unknown = error
+        except Exception as error:  # noqa: BLE001 - the jobs of other queues do not wait for that one
+            unknown = error  # of an outage too, whose end ``steady`` waits for
         settled = 0
         if dead and self.reach.steady >= self._reap_after:
             await asyncio.sleep(self._second_look)

@@ -18,12 +18,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from queued.drivers.redis.commands import Command, Commands, Value
+from queued.drivers.redis.routes import NOTE_AGAIN
 from queued.errors import DriverError, DriverUnavailable, QueueUnavailable
 
 AT_ONCE = 200
 """Messages that are read at a time: each may have two megabytes."""
-NOTE_AGAIN = 60.0
-"""Seconds after which the name of a target is noted once more: a failover may have lost it."""
 
 
 class Message(NamedTuple):
