@@ -38,6 +38,8 @@ class Channel:
         self._sock = sock
         self._incoming = bytearray()
         self._outgoing = bytearray()
+        self._deaf = False
+        """The other side takes no more; what it said before may be still to be read."""
         self.closed = False
         """The other side is gone (or spoke nonsense): nothing more comes or goes."""
 
@@ -58,7 +60,7 @@ class Channel:
     @property
     def pending(self) -> bool:
         """Whether bytes wait until the socket takes more: call ``flush`` when it is writable."""
-        return bool(self._outgoing) and not self.closed
+        return bool(self._outgoing) and not (self.closed or self._deaf)
 
     def send(self, frame: Frame, *, droppable: bool = False) -> bool:
         """Send a frame without ever blocking; False: it was dropped, or the channel is closed."""
@@ -67,13 +69,13 @@ class Channel:
     def send_raw(self, data: bytes, *, droppable: bool = False) -> bool:
         """Like ``send``, for a frame that is encoded already."""
         self.flush()
-        if self.closed:
+        if self.closed or self._deaf:
             return False
         if self._outgoing and (droppable or len(self._outgoing) + len(data) > MAX_PENDING):
             return False
         message = _LENGTH.pack(len(data)) + data
         written = 0 if self._outgoing else self._write(message)
-        if self.closed or (droppable and written == 0):
+        if self._deaf or (droppable and written == 0):
             return False
         self._outgoing += memoryview(message)[written:]  # a part is out: the rest must follow
         return True
@@ -92,7 +94,7 @@ class Channel:
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError:  # EPIPE, ECONNRESET, EBADF (a job closed every descriptor)
-            self.closed = True
+            self._deaf = True
             return 0
 
     # reading

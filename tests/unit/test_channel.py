@@ -95,8 +95,19 @@ def test_sending_to_a_dead_child_is_no_error(ends):
     ours, theirs = ends
     theirs.close()
     assert not ours.send({"type": "quiet"})
-    assert ours.closed
     assert not ours.pending
+    assert ours.receive() == []
+    assert ours.closed
+
+
+def test_what_a_dead_child_said_last_is_read_though_it_takes_no_more(ends):
+    ours, theirs = ends
+    theirs.send({"type": "leaving"})
+    theirs.close()
+    assert not ours.send({"type": "quiet"})
+    assert ours.receive() == [{"type": "leaving"}]
+    ours.receive()
+    assert ours.closed
 
 
 @pytest.mark.parametrize("junk", [b"\xff\xff\xff\xff....", b"\x00\x00\x00\x01{"])
