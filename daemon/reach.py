@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 GAP = 5.0
 """Seconds without an answer that count as a break: this process slept, or a call hung."""
+REFUSAL_GAP = 2 * GAP
+"""Seconds before a refusal that do: a queue that is locked was waited for, and others in line."""
 TELL_EVERY = 60.0
 """Seconds from one line about a queue that cannot be used to the next."""
 SETTLED = 15.0
@@ -56,7 +58,10 @@ class Reach:
 
     @property
     def steady(self) -> float:
-        """Seconds for which every call was answered and no two were more than ``GAP`` apart."""
+        """Seconds for which every call was answered and no two were more than ``GAP`` apart.
+
+        A queue that is refused counts as an answer: the back-end was there all along.
+        """
         return max(0.0, self._answered_at - self._steady_since) if self.up else 0.0
 
     @property
@@ -88,9 +93,9 @@ class Reach:
         self._operations.series(self.driver, operation).observe(self._clock() - started)
         self._answered()
 
-    def _answered(self) -> None:
+    def _answered(self, gap: float = GAP) -> None:
         now = self._clock()
-        if not self.up or now - self._answered_at > GAP:
+        if not self.up or now - self._answered_at > gap:
             self._steady_since = now
         self._answered_at = now
         if not self.up:
@@ -102,7 +107,7 @@ class Reach:
         self._told_at, self._over_at = None, now
 
     def _refused(self, error: QueueUnavailable) -> None:
-        self._answered()
+        self._answered(REFUSAL_GAP)
         now = self._clock()
         if str(error) != self._refusal or now - self._refused_at > TELL_EVERY:
             self._refusal, self._refused_at = str(error), now

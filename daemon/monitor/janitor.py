@@ -11,8 +11,16 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -94,7 +102,7 @@ class Janitor:
         """Renew the leases of ``owners`` (by queue): one call for each queue."""
 
         async def renew(queue: str) -> int:
-            with self.reach.watch("renew"):
+            with self._asking(queue, "renew"):
                 retired = await self.driver.renew(queue, owners[queue], self._lease)
             if retired:
                 log.warning("owners.retired", queue=queue, owners=retired)
@@ -108,7 +116,7 @@ class Janitor:
         async def promote(queue: str) -> int:
             total, moved = 0, MAX_BATCH
             while moved == MAX_BATCH:
-                with self.reach.watch("promote"):
+                with self._asking(queue, "promote"):
                     moved = await self.driver.promote(queue, MAX_BATCH)
                 total += moved
             return total
@@ -212,12 +220,8 @@ class Janitor:
         The back-end's may be set ahead, and every lease would seem to have run out at once.
         """
         now = time.monotonic()
-        try:
-            with self.reach.watch("owners"):
-                owners = await self.driver.owners(queue)
-        except DriverUnavailable:  # nor could they renew: when it is back they get a lease's time
-            self._live_until.pop(queue, None)
-            raise
+        with self._asking(queue, "owners"):
+            owners = await self.driver.owners(queue)
         seen = self._live_until.get(queue, {})
         self._live_until[queue] = {
             owner: now + min(left, self._lease)
@@ -227,6 +231,19 @@ class Janitor:
         }
         until = self._live_until[queue]
         return [owner for owner, left in owners.items() if left < 0 and until[owner] <= now]
+
+    @contextmanager
+    def _asking(self, queue: str, operation: str) -> Iterator[None]:
+        """Watch a call; where a queue cannot be asked, its owners cannot renew their leases either.
+
+        When it is back they get a lease's time.
+        """
+        try:
+            with self.reach.watch(operation):
+                yield
+        except DriverUnavailable:
+            self._live_until.pop(queue, None)
+            raise
 
     async def _bury_lost(
         self, queue: str, owner: str, held: Sequence[Reservation], loss: Loss

@@ -15,7 +15,7 @@ from queued.daemon.reach import Reach
 from queued.daemon.verdict import Sentence, Verdict
 from queued.drivers import driver_for
 from queued.drivers.base import Ack, Driver, Lane, NewJob, State
-from queued.errors import DriverUnavailable, OwnerLost
+from queued.errors import DriverUnavailable, OwnerLost, QueueUnavailable
 
 DEAD = Dossier(worker="q/1", at=1.0, signal=9)
 OURS = "aaaaaaaa-11111111-"
@@ -268,6 +268,31 @@ async def test_an_outage_starts_the_wait_anew(driver: Driver, metrics: Metrics) 
     assert await steady.reaped() == 0
     await steady.answered_for(1)
     assert await steady.reaped() == 1
+
+
+@pytest.mark.parametrize("verb", ["renew", "promote", "owners"])
+async def test_a_queue_that_was_locked_gives_its_owners_a_leases_time(
+    driver: Driver, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """They could not renew either, while the back-end answered for all other queues."""
+    steady = Steady(driver, metrics)
+    await steady.lose_an_owner()
+    await steady.answered_for(10)
+
+    async def refuse(*_: object) -> None:
+        raise QueueUnavailable("locked")
+
+    with monkeypatch.context() as locked:
+        locked.setattr(driver, verb, refuse)
+        calls = {
+            "renew": lambda: steady.janitor.renew({"q": [OWNER]}),
+            "promote": lambda: steady.janitor.promote(["q"]),
+            "owners": steady.reaped,
+        }
+        with pytest.raises(QueueUnavailable):
+            await calls[verb]()
+    assert steady.janitor.reach.steady == 10.0
+    assert await steady.reaped() == 0
 
 
 async def test_earlier_boots_of_this_install_are_buried_at_once(

@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from queued.daemon.metrics import Metrics
-from queued.daemon.reach import GAP, SETTLED, Reach
+from queued.daemon.reach import GAP, REFUSAL_GAP, SETTLED, Reach
 from queued.errors import DriverUnavailable, OwnerLost, QueueUnavailable
 
 
@@ -42,11 +42,15 @@ def fail(reach: Reach) -> None:
         raise DriverUnavailable("connection refused")
 
 
+def refuse(reach: Reach) -> None:
+    with pytest.raises(QueueUnavailable), reach.watch("renew"):
+        raise QueueUnavailable("locked")
+
+
 def test_one_queue_that_cannot_be_used_is_no_outage(reach: Reach, clock: Clock) -> None:
     with structlog.testing.capture_logs() as lines:
         for _ in range(11):
-            with pytest.raises(QueueUnavailable), reach.watch("renew"):
-                raise QueueUnavailable("locked")
+            refuse(reach)
             clock.now += 1
     assert [line["event"] for line in lines] == ["queue.unavailable"]
     assert reach.up
@@ -84,6 +88,18 @@ def test_a_gap_is_a_break_too(reach: Reach, clock: Clock) -> None:
     answer(reach)
     clock.now += GAP + 1
     answer(reach)
+    assert reach.steady == 0
+
+
+def test_a_lock_that_is_waited_for_is_no_gap(reach: Reach, clock: Clock) -> None:
+    answer(reach)
+    for _ in range(4):
+        clock.now += GAP + 1
+        refuse(reach)
+    answer(reach)
+    assert reach.steady == 4 * (GAP + 1)
+    clock.now += REFUSAL_GAP + 1
+    refuse(reach)
     assert reach.steady == 0
 
 
