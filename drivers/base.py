@@ -230,8 +230,12 @@ class Driver(Protocol):
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         """Return failed jobs whose hook is due, and put each off by ``visible_after`` seconds."""
 
-    async def finish_hook(self, queue: str, job_id: str) -> None:
-        """Say that the hook of a failed job has run (or that there is none). Idempotent."""
+    async def finish_hook(self, queue: str, job_id: str, record: bytes = b"") -> None:
+        """Say that the hook of a failed job has run (or that there is none). Idempotent.
+
+        :param record: of the failure that it ran for: when the job was retried meanwhile and has
+            failed again, the hook of that failure is still to run. Empty: of whichever there is.
+        """
 
     # operators
     async def queues(self) -> list[str]:

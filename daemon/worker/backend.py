@@ -84,6 +84,6 @@ class Backend:
             claimed = await self.driver.claim_hooks(self._queue, 1, visible_after)
         return claimed[0] if claimed else None
 
-    async def finish_hook(self, job_id: str) -> None:
+    async def finish_hook(self, job_id: str, record: bytes) -> None:
         with self._reach.watch("finish_hook"):
-            await self.driver.finish_hook(self._queue, job_id)
+            await self.driver.finish_hook(self._queue, job_id, record)

@@ -19,10 +19,10 @@ from queued.daemon import logs
 from queued.daemon.logs.veils import VEIL
 from queued.daemon.worker.backend import Backend
 from queued.daemon.worker.exchange import retry_pauses
-from queued.daemon.worker.run import job_class, unveiler
+from queued.daemon.worker.run import Run, job_class, unveiler
 from queued.daemon.worker.slots import Slots
 from queued.daemon.worker.threads import Threads
-from queued.drivers.base import FailedJob
+from queued.drivers.base import Fail, FailedJob
 from queued.errors import DriverUnavailable, JobTimeout, QueuedError
 from queued.jobs.header import header_of
 from queued.jobs.job import Job, has_failed_hook
@@ -89,19 +89,13 @@ class Hooks:
         """How many slots hooks occupy."""
         return len(self._tasks)
 
-    def run(
-        self,
-        job: Job,
-        error: BaseException,
-        span: RunSpan | None = None,
-        veil: Veil | None = None,
-    ) -> None:
-        """Run the hook of a job that has just failed here.
-
-        :param span: of the run that failed.
-        :param veil: hides what the job holds, if that is encrypted.
-        """
-        self._spawn(self._run(job, _as_exception(error), span, veil))
+    def run(self, run: Run) -> None:
+        """Run the hook of a job whose failure has just been stored."""
+        assert run.job is not None
+        assert run.error is not None
+        assert isinstance(run.settlement, Fail)
+        error, record = _as_exception(run.error), run.settlement.record
+        self._spawn(self._run(run.job, error, record, run.span, run.veil))
 
     def claim(self) -> None:
         """Run a hook that is due and that no worker has run; one at a time."""
@@ -139,25 +133,31 @@ class Hooks:
         logs.ATTEMPT.set(failed.counts.runs)
         try:
             job, veil = _read(failed)
-        except OF_PAYLOAD as error:
-            await self._cannot_run(failed, error)
+        except OF_PAYLOAD as problem:
+            await self._cannot_run(failed, problem)
             return
         job.job_id = failed.id
         job.attempts = failed.counts.runs
-        await self._run(job, exception_of(failed.record), failed.payload, veil)
+        error = exception_of(failed.record)
+        await self._run(job, error, failed.record, failed.payload, veil)
 
     async def _cannot_run(self, failed: FailedJob, error: QueuedError) -> None:
         """Leave a hook to newer code, which may be about to come; after an hour it is given up."""
         text = error_text(error)
         if time.time() - failed.failed_at > WAIT_FOR_CODE:
             log.error("hook.given_up", error=text)
-            await self._finish(failed.id)
+            await self._finish(failed.id, failed.record)
         elif text not in self._said:  # it is due again each minute
             self._said = {*list(self._said)[-MAX_SAID:], text}
             log.warning("hook.impossible", error=text, next="a worker that has the class runs it")
 
     async def _run(
-        self, job: Job, error: Exception, cause: RunSpan | bytes | None, veil: Veil | None
+        self,
+        job: Job,
+        error: Exception,
+        record: bytes,
+        cause: RunSpan | bytes | None,
+        veil: Veil | None,
     ) -> None:
         assert job.job_id is not None
         VEIL.set(veil)
@@ -165,7 +165,7 @@ class Hooks:
         logs.JOB.set(type(job).__queued__.name)
         logs.ATTEMPT.set(job.attempts)
         if not has_failed_hook(type(job)):
-            await self._finish(job.job_id)
+            await self._finish(job.job_id, record)
             return
         span = self._spans.hook(job, cause) if self._spans and cause is not None else None
         outcome: Outcome | None = Outcome.RELEASED  # unless it ends, another worker runs it
@@ -178,7 +178,7 @@ class Hooks:
                 if span is not None:
                     span.end(outcome)
             shown.ended()
-            await self._finish(job.job_id)
+            await self._finish(job.job_id, record)
 
     async def _call_in_time(self, job: Job, error: Exception, span: RunSpan | None) -> None:
         plain = not inspect.iscoroutinefunction(job.failed)
@@ -219,11 +219,11 @@ class Hooks:
             return raised
         return None
 
-    async def _finish(self, job_id: str) -> None:
+    async def _finish(self, job_id: str, record: bytes) -> None:
         pauses = retry_pauses()
         while True:
             try:
-                await self._backend.finish_hook(job_id)
+                await self._backend.finish_hook(job_id, record)
             except DriverUnavailable:
                 await asyncio.sleep(pauses())
             else:

@@ -261,7 +261,7 @@ class Worker:
             if run.error is None:
                 continue
             if run.job is not None and run.reservation.id not in answer.lost:
-                self._hooks.run(run.job, run.error, run.span, run.veil)
+                self._hooks.run(run)
             else:
                 self._sleeper.wake()  # the slot that was kept for its hook is free
 

@@ -202,10 +202,10 @@ class MemoryDriver:
                 job.hook_at = now + visible_after
             return [job.as_failed(queue) for job in due]
 
-    async def finish_hook(self, queue: str, job_id: str) -> None:
+    async def finish_hook(self, queue: str, job_id: str, record: bytes = b"") -> None:
         with self._store.lock:
             job = self._queue(queue).failed.get(job_id)
-            if job is not None:
+            if job is not None and record in {b"", job.record}:
                 job.hook_at = None
 
     # operators

@@ -221,8 +221,8 @@ class RedisDriver:
         answer = await self._call("claim_hooks", queue, limit, milliseconds(visible_after))
         return [failed_job(queue, values) for values in answer]
 
-    async def finish_hook(self, queue: str, job_id: str) -> None:
-        await self._call("finish_hook", queue, pack_id(job_id))
+    async def finish_hook(self, queue: str, job_id: str, record: bytes = b"") -> None:
+        await self._call("finish_hook", queue, pack_id(job_id), record)
 
     # operators
 

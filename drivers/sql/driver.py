@@ -181,8 +181,8 @@ class SqlDriver:
     async def claim_hooks(self, queue: str, limit: int, visible_after: float) -> list[FailedJob]:
         return await self._database.write(failures.claim_hooks, queue, limit, visible_after)
 
-    async def finish_hook(self, queue: str, job_id: str) -> None:
-        await self._database.write(failures.finish_hook, queue, job_id)
+    async def finish_hook(self, queue: str, job_id: str, record: bytes = b"") -> None:
+        await self._database.write(failures.finish_hook, queue, job_id, record)
 
     # operators
     async def queues(self) -> list[str]:

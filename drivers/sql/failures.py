@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Float, Integer, delete, literal_column, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Float,
+    Integer,
+    LargeBinary,
+    delete,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
 from queued.drivers.base import Counts, FailedJob, Lane, State
 from queued.drivers.sequel import End
@@ -41,7 +52,8 @@ FINISH_HOOK = Statement(
         failed.c.seq
         == select(jobs.c.seq)
         .where(jobs.c.queue == parameter("queue"), jobs.c.id == parameter("id"))
-        .scalar_subquery()
+        .scalar_subquery(),
+        failed.c.record == func.coalesce(parameter("record", LargeBinary), failed.c.record),
     )
     .values(hook_at=null())
 )
@@ -91,8 +103,8 @@ def claim_hooks(session: Session, queue: str, limit: int, visible_after: float) 
     return [failure(row) for row in session.rows(CLAIMED, seqs=seqs)]
 
 
-def finish_hook(session: Session, queue: str, job_id: str) -> None:
-    session.run(FINISH_HOOK, queue=queue, id=job_id)
+def finish_hook(session: Session, queue: str, job_id: str, record: bytes) -> None:
+    session.run(FINISH_HOOK, queue=queue, id=job_id, record=record or None)
 
 
 def list_failed(session: Session, queue: str, limit: int, offset: int) -> list[FailedJob]:

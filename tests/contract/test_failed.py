@@ -208,6 +208,19 @@ async def test_finishing_leaves_a_job_that_fails_again_its_new_hook(driver: Driv
     assert listed(await driver.claim_hooks(Q, 10, 60)) == ["a"]
 
 
+async def test_an_earlier_failures_hook_finishes_no_later_one(driver: Driver) -> None:
+    await failed_job(driver, "a", hook=0)
+    [earlier] = await driver.claim_hooks(Q, 10, 60)
+    await driver.requeue(Q, ["a"])
+    [held] = await reserve(driver)
+    await settle(driver, fail(held, hook=0)._replace(record=b"why else"))
+    await driver.finish_hook(Q, "a", earlier.record)
+    [later] = await driver.claim_hooks(Q, 10, 60)
+    assert later.record == b"why else"
+    await driver.finish_hook(Q, "a", later.record)
+    assert not (await driver.failed(Q))[0].hook_pending
+
+
 async def test_prune_removes_what_failed_long_ago(driver: Driver) -> None:
     for name in names(4):
         await failed_job(driver, name)

@@ -267,9 +267,11 @@ class DriverMachine(RuleBasedStateMachine):
         claimed = self.do(self.driver.claim_hooks(Q, 100, FAR))
         pending = [name for name in self.model.failed if self.model.jobs[name].hook]
         assert sorted(job.id for job in claimed) == sorted(pending)
-        for name in pending:
-            self.do(self.driver.finish_hook(Q, name))
-            self.model.jobs[name].hook = False
+        for job in claimed:
+            self.do(self.driver.finish_hook(Q, job.id, b"of an earlier failure"))
+            assert self.do(self.driver.find(job.id, Q)).failed.hook_pending
+            self.do(self.driver.finish_hook(Q, job.id, job.record))
+            self.model.jobs[job.id].hook = False
 
     # what holds after each step
     @invariant()

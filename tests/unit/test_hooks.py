@@ -297,7 +297,7 @@ async def test_a_hook_is_not_lost_with_the_backend(shop):
 
         tries = []
 
-        async def fails(queue: str, job_id: str) -> None:
+        async def fails(queue: str, job_id: str, record: bytes) -> None:
             tries.append(job_id)
             if len(tries) < 3:
                 shop.driver.down = True
@@ -305,7 +305,7 @@ async def test_a_hook_is_not_lost_with_the_backend(shop):
                     shop.driver.check()
                 finally:
                     shop.driver.down = False
-            await original(queue, job_id)
+            await original(queue, job_id, record)
 
         shop.driver.finish_hook = fails
         state.go.set()

@@ -156,11 +156,11 @@ async def test_a_hook_of_which_the_backend_did_not_hear_for_long_is_not_run_agai
     tries = []
     original = shop.driver.finish_hook
 
-    async def fails(queue: str, job_id: str) -> None:
+    async def fails(queue: str, job_id: str, record: bytes) -> None:
         tries.append(job_id)
         if len(tries) < 50:
             raise DriverUnavailable("the test has cut the line")
-        await original(queue, job_id)
+        await original(queue, job_id, record)
 
     shop.driver.finish_hook = fails
     [job_id] = await shop.push(Plain(fails=True))
