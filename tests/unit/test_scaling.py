@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from queued.daemon.master.scaling import (
@@ -206,6 +206,7 @@ def test_never_outside_of_its_range_and_never_hasty(bounds, seconds, phases):
 @given(bounds, lengths, loads, loads)
 def test_it_never_flaps(bounds, seconds, first, then):
     """Under a load that stays as it is a pool finds its size: after a step down comes none up."""
+    assume(bounds.min > 0 or then >= 1 or then == 0)  # else each job finds the pool without work
     pool = Pool(bounds, seconds)
     for _ in range(120):
         pool.second(first)
@@ -215,6 +216,14 @@ def test_it_never_flaps(bounds, seconds, first, then):
     ups = [index for index, (_, before, after) in enumerate(pool.steps) if after > before]
     downs = [index for index, (_, before, after) in enumerate(pool.steps) if after < before]
     assert not ups or not downs or max(ups) < min(downs), pool.steps
+
+
+def test_a_pool_without_a_least_comes_for_each_job_of_a_trickle_and_goes():
+    pool = Pool(Bounds(0, 4, cooldown=1), 0.1)
+    for _ in range(900):
+        pool.second(1 / 16)
+    assert {after for _, _, after in pool.steps} == {0, 1}
+    assert pool.longest <= 1
 
 
 def test_a_load_that_comes_and_goes_is_met_by_patience():
