@@ -198,8 +198,9 @@ def test_never_outside_of_its_range_and_never_hasty(bounds, seconds, phases):
         assert bounds.min <= after <= bounds.max
         assert after == before - 1 or before < after <= max(1, 2 * before)
     for (earlier, *_), (later, before, after) in pairwise(pool.steps):
-        least = bounds.cooldown if after < before else min(GROWING, bounds.cooldown)
-        assert later - earlier >= least
+        assert after > before or later - earlier >= bounds.cooldown
+    ups = [at for at, before, after in pool.steps if after > before]
+    assert all(later - earlier >= GROWING for earlier, later in pairwise(ups))
 
 
 @settings(max_examples=50)
