@@ -38,13 +38,10 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
     queue.fall_back_to(worker.spec.url)  # what its jobs dispatch goes where they came from
     payload.adopt(worker.spec.policy)
     loop = uvloop.new_event_loop()
-    loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
-    loop.add_signal_handler(signal.SIGINT, worker.life.terminate)
-    loop.add_signal_handler(signal.SIGQUIT, worker.life.quit)
     loop.set_exception_handler(_nobody_awaited)
     disinherit(loop, channel)
     try:
-        return loop.run_until_complete(worker.run())
+        return loop.run_until_complete(_live(worker))
     except QueuedError as error:  # where we raised it tells nobody anything
         log.error("worker.failed", error=str(error))  # noqa: TRY400
         return INTERNAL_ERROR
@@ -56,6 +53,19 @@ def live(worker: Worker, channel: Channel | None = None) -> int:
         forget()
         loop.set_exception_handler(lambda *_: None)  # of jobs that were given up on
         loop.close()
+
+
+async def _live(worker: Worker) -> int:
+    """Run a worker, with its signals from the loop's first step on.
+
+    uvloop would keep one that came between its handler and that step until the next one comes.
+    Before, a signal does what it does to any process: nothing has been begun yet.
+    """
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, worker.life.terminate)
+    loop.add_signal_handler(signal.SIGINT, worker.life.terminate)
+    loop.add_signal_handler(signal.SIGQUIT, worker.life.quit)
+    return await worker.run()
 
 
 def _nobody_awaited(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:

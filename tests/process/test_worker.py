@@ -154,6 +154,17 @@ def test_it_runs_jobs_and_sigterm_drains_it(worker: Process) -> None:
     assert frames[-2]["type"] == "snapshot"
 
 
+@pytest.mark.parametrize("standalone", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_told_just_before_its_loop_begins_it_ends(
+    worker: Process, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, *, standalone: bool
+) -> None:
+    """It ran on until it was told once more, or its grace was over."""
+    monkeypatch.setenv("TOLD_BEFORE_ITS_LOOP", str(int(number)))
+    worker.start(standalone=standalone)
+    assert worker.end() in {0, -number}
+
+
 def test_what_outlives_the_grace_is_handed_back(worker: Process) -> None:
     [asleep, stuck] = worker.push(jobs.Sleeps(), jobs.Thread())
     worker.start(shutdown_grace=0.2)

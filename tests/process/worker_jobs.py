@@ -139,9 +139,12 @@ def main() -> int:
     from queued.daemon.channel import Channel
     from queued.daemon.scoreboard import Scoreboard
     from queued.daemon.spec import WorkerSpec
+    from queued.daemon.worker import process
     from queued.daemon.worker.forked import run_worker
     from queued.daemon.worker.standalone import work
 
+    if number := int(os.environ.get("TOLD_BEFORE_ITS_LOOP", "0")):
+        process.disinherit = lambda *_: os.kill(os.getpid(), number)
     spec = WorkerSpec.from_json(sys.argv[1])
     if spec.standalone:
         return work(spec)
