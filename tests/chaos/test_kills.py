@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +19,7 @@ from queued.drivers import driver_for
 from queued.drivers.base import Driver
 from queued.jobs.queue import Queue
 from tests.chaos import work
+from tests.chaos.crew import Crew
 from tests.chaos.ledger import WORK, Ledger, Run
 from tests.chaos.oracle import verdict
 from tests.contract.servers import running as until_stopped
@@ -166,3 +169,46 @@ async def test_a_killed_master_leaves_nobody_and_its_jobs_run_again_with_the_nex
     judgement = await verdict(connection, ["default"], ledger, within=60)
     assert not judgement.broken
     assert judgement.duplicates == 2
+
+
+FINISHES = """
+class Slow(Job):
+    async def handle(self):
+        note(self, "began")
+        await until("release")
+        note(self, "done")
+
+class Beside(Job):
+    async def handle(self):
+        await until("Slow-done")
+        note(self, "saw")  # on the same loop, whose step in which the other one ended is over
+        await until("go")
+        note(self, "done")
+"""
+
+
+def test_what_a_killed_worker_had_finished_is_acknowledged_and_does_not_run_again(
+    make_crew: Callable[[str, str], Crew],
+) -> None:
+    """It could not say so: the file was locked from before the job's end until the kill."""
+    crew = make_crew("  default: {processes: 1, concurrency: 2, sleep: 30}\n", FINISHES)
+    crew.start()
+    slow, beside = crew.push_together("default", ["Slow", "Beside"])
+    [line] = crew.until_lines("Slow-began")
+    database = sqlite3.connect(crew.folder / "queued.db", isolation_level=None, timeout=60)
+    with contextlib.closing(database) as other:
+        other.execute("BEGIN IMMEDIATE")
+        crew.touch("release")
+        crew.until_lines("Beside-saw")
+        os.kill(line.pid, signal.SIGKILL)
+        until(lambda: crew.events("worker.crashed", pid=line.pid), "its death")
+        other.execute("ROLLBACK")
+    until(lambda: crew.find(slow) is None, "its acknowledgement")
+    crew.until_lines("Beside-saw", 2)
+    crew.touch("go")
+    until(lambda: crew.find(beside) is None, "the other one to end")
+    assert [one.id for one in crew.lines("Slow-began")] == [slow]
+    until(
+        lambda: crew.metric("jobs_reclaimed_total", queue="default", reason="finished") == 1,
+        "its count",
+    )

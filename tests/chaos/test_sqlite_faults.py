@@ -194,7 +194,8 @@ def test_kills_in_the_middle_of_transactions(file: SqliteFile) -> None:
                     break
             time.sleep(rng.uniform(0, 0.03))  # it has settled some, and goes on
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status), "it ended by itself"
             heard += lines
         for sign, *ids in heard:
             told[sign].update(ids)
@@ -205,6 +206,7 @@ def test_kills_in_the_middle_of_transactions(file: SqliteFile) -> None:
         assert not told["-"] & here, "acknowledged, and here again"
         assert len(here - known) in (0, 20)  # a batch that the child had no time to tell
         known |= here
+    assert min(map(len, told.values())) > 0
 
 
 @pytest.mark.fault(26)

@@ -280,6 +280,7 @@ async def test_jobs_that_there_was_no_time_to_send_are_not_acknowledged(
     assert enqueuer.enqueue("emails", job("a")) == [True]
 
 
+@pytest.mark.fault(47)
 async def test_a_node_that_falls_silent_is_left_for_its_replica(kind: str, tmp_path: Path) -> None:
     """As when its host loses power: nobody says that the connection is over."""
     with clustered(partial(start, kind), tmp_path, replicas=1) as cluster:

@@ -41,6 +41,7 @@ from tests.contract.steps import (
     settle,
     until,
 )
+from tests.contract.test_unreachable import VERBS
 
 
 @pytest.mark.fault(28)
@@ -189,6 +190,11 @@ async def test_a_user_with_the_rights_of_our_prefix_is_enough(url_of_user: str) 
         assert await driver.requeue(Q, ["a"]) == [True]
         assert await driver.queues() == [Q]
         assert await drain(driver) == ["b", "a"]
+        for verb in VERBS.values():
+            await verb(driver)
+    enqueuer = RedisDriver.blocking(url_of_user)
+    assert enqueuer.enqueue(Q, [NewJob("c", b"")]) == [True]
+    enqueuer.close()
     async with opened(f"{url_of_user}?prefix=other") as driver:
         with pytest.raises(DriverUnavailable, match="ACL"):
             await push(driver, "a")

@@ -198,6 +198,7 @@ async def test_a_primary_that_is_killed(service: Watched, driver: RedisDriver) -
     assert ids(await reserve(driver, 9)) == ["a", "c"]
 
 
+@pytest.mark.fault(47)
 @pytest.mark.parametrize("beside", ["alone", "with a sentinel"])
 async def test_a_primary_that_falls_silent_is_left_for_the_next_one(
     service: Watched, driver: RedisDriver, beside: str

@@ -91,13 +91,16 @@ def produce(folder: Path, url: str) -> list[subprocess.Popen[str]]:
     ]
 
 
-def kill_workers(daemon: Daemon) -> None:
+def kill_workers(daemon: Daemon) -> int:
+    killed = 0
     for _ in range(KILLS):
         time.sleep(random.uniform(0.2, 0.6))
         alive = [one["pid"] for one in daemon.workers() if one["pid"]]
         if alive:
             with suppress(ProcessLookupError):
                 os.kill(random.choice(alive), signal.SIGKILL)
+                killed += 1
+    return killed
 
 
 def test_one_job_of_a_key_at_a_time_while_workers_are_killed(
@@ -106,7 +109,7 @@ def test_one_job_of_a_key_at_a_time_while_workers_are_killed(
     ledger = tmp_path / "ledger"
     one = daemon(CONFIG.format(url=url), jobs=JOBS, LEDGER=str(ledger)).start()
     producers = produce(one.folder, url)
-    kill_workers(one)
+    assert kill_workers(one) > 0
     said = [json.loads(line) for each in producers for line in each.communicate()[0].splitlines()]
     assert [each.returncode for each in producers] == [0] * PRODUCERS
     assert len(said) == PRODUCERS * EACH

@@ -104,7 +104,10 @@ async def test_compressed_only_for_whoever_takes_it(accept: str, zipped: bool) -
 async def test_every_answer_is_hardened(path: str) -> None:
     async with running() as (_, client):
         headers = (await client.get(path)).headers
-        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["content-security-policy"] == (
+            "default-src 'self'; script-src 'none'; base-uri 'none'; form-action 'self'; "
+            "frame-ancestors 'none'"
+        )
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in headers
