@@ -60,8 +60,11 @@ def test_a_masters_successor_waits_for_no_lease_of_those_before_it(
     running.start()
     until(lambda: len(lines(running, "Slow-began")) == 4, "both jobs to run again")
     assert {job for job, _ in lines(running, "Slow-began")[2:]} == jobs
-    reclaimed = events(running, "jobs.reclaimed")
-    assert sum(one["earlier_boot"] for one in reclaimed) == 2
+
+    def reclaimed() -> int:
+        return sum(one["earlier_boot"] for one in events(running, "jobs.reclaimed"))
+
+    until(lambda: reclaimed() == 2, "both to be told of")
     (running.folder / "release").touch()
     until(lambda: len(lines(running, "Slow-done")) == 2, "both jobs to end")
     assert running.stop() == 0
