@@ -239,7 +239,7 @@ class Driver(Protocol):
 
     # operators
     async def queues(self) -> list[str]:
-        """Return the names of all queues that ever had a job, sorted."""
+        """Return the names of all queues that had a job or have something to forward, sorted."""
 
     async def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
         """Sample several queues in one round trip; an unknown queue is all zeros.

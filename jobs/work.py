@@ -68,9 +68,9 @@ class Encoded(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of all payloads."""
-        catch = [self.catch] if self.catch else []
-        return sum(len(parcel.job.payload) for parcel in self.links + catch)
+        """Bytes of all payloads; that of ``catch`` goes with each link."""
+        catch = len(self.catch.job.payload) if self.catch else 0
+        return sum(len(link.job.payload) + catch for link in self.links)
 
 
 class Work(Generic[EncodedT, ReceiptT]):

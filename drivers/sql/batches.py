@@ -84,11 +84,11 @@ FAILED = Statement(
 
 
 def create(session: Session, queue: str, new: NewBatch) -> bool:
-    if session.row(EXISTS, queue=queue, batch=new.id):
-        return False
     before = session.now - KEEP_BATCH
     session.run(DROP_OLD_MEMBERS, queue=queue, before=before)
     session.run(DROP_OLD, queue=queue, before=before)
+    if session.row(EXISTS, queue=queue, batch=new.id):
+        return False
     named = {"then_job": new.then, "catch_job": new.catch, "finally_job": new.finally_}
     callbacks = {name: one.packed() if one else None for name, one in named.items()}
     total = len(new.members)

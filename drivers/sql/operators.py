@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     func,
     literal_column,
+    or_,
     select,
     update,
 )
@@ -52,7 +53,8 @@ _outbox = select(func.count()).where(outbox.c.source == queues.c.queue)
 NO_WRITE = Statement(
     update(queues).where(queues.c.queue == parameter("queue")).values(fence=queues.c.fence)
 )
-QUEUES = Statement(select(queues.c.queue).where(queues.c.enqueued_total > _zero))
+_sends = select(outbox.c.seq).where(outbox.c.source == queues.c.queue).exists()
+QUEUES = Statement(select(queues.c.queue).where(or_(queues.c.enqueued_total > _zero, _sends)))
 STATS = Statement(
     select(
         queues.c.queue,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from queued.daemon.monitor.unserved import unserved
 from queued.drivers.base import MAX_BATCH, Driver, State
 from queued.drivers.sequel import Batch, Member
+from queued.drivers.sql import batches
 from tests.contract.chains import HOME, OTHER_Q, batch_of, chained, new_batch
 from tests.contract.steps import Q, ack, drain, fail, info, names, push, reserve, settle, size
 
@@ -64,6 +66,34 @@ async def test_a_batch_is_dispatched_once(driver: Driver) -> None:
     assert await drain(driver, queue=HOME) == ["b", "then", "finally"]
     assert not await driver.enqueue_batch(HOME, batch)
     assert await size(driver, HOME) == 0
+
+
+@pytest.mark.parametrize("clean_url", ["sqlite", "postgresql"], indirect=True, scope="session")
+async def test_the_id_of_a_batch_that_ended_long_ago_may_be_used_again(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Redis, where the record expires by itself."""
+    batch = batch_of((HOME, "a"))
+    assert await driver.enqueue_batch(HOME, batch)
+    assert await drain(driver, queue=HOME) == ["a", "then", "finally"]
+    assert not await driver.enqueue_batch(HOME, batch)
+    monkeypatch.setattr(batches, "KEEP_BATCH", -60.0)
+    assert await driver.enqueue_batch(HOME, batch)
+    assert await drain(driver, queue=HOME) == ["a", "then", "finally"]
+
+
+async def test_the_members_of_a_home_that_nobody_serves_are_forwarded(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No job of its own was ever there, and its producer died before it forwarded."""
+
+    async def dies(_: str) -> None: ...
+
+    with monkeypatch.context() as producer:
+        producer.setattr(driver, "_forward_now", dies, raising=False)
+        await driver.enqueue_batch(HOME, batch_of((Q, "a")))
+    await unserved(driver, [Q])
+    assert await drain(driver) == ["a"]
 
 
 async def test_the_first_failure_calls_catch_and_the_last_end_finally(driver: Driver) -> None:

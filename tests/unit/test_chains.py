@@ -226,6 +226,8 @@ async def test_a_chain_that_carries_too_much_is_refused(queue: Queue) -> None:
     links = [Ship(note="x" * 300_000) for _ in range(4)]
     with pytest.raises(PayloadTooLarge, match="chain its ids"):
         await dispatch(chain(links))
+    with pytest.raises(PayloadTooLarge, match="chain its ids"):  # it goes with each link
+        await dispatch(chain([Ship()] * 4).catch(links[0]))
     await dispatch(batch(links))
     assert await queue.size("shipping") == 4
 
