@@ -27,6 +27,7 @@ def test_the_guarantees_name_a_test_of_every_fault(row: int) -> None:
     line = re.search(rf"^\| {row} \|.*$", GUARANTEES.read_text(), re.MULTILINE)
     assert line, f"row {row} is missing"
     named = set(re.findall(r"`(test_\w+)`", line.group()))
+    assert named
     assert named <= {proof.test for proof in PROOFS if proof.row == row}
 
 
