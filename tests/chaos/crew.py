@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -142,15 +141,6 @@ class Crew(Daemon):
         lines = [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
         wanted = values | {"event": name}
         return [line for line in lines if wanted.items() <= line.items()]
-
-    def metric(self, name: str, **labels: str) -> float:
-        """Return the sum of the series of a metric that have these labels."""
-        total = 0.0
-        for line in self.metrics().splitlines():
-            found = re.fullmatch(rf"queued_{name}\{{(.*)\}} (\S+)", line)
-            if found and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', found[1])).items():
-                total += float(found[2])
-        return total
 
     def zombies(self) -> list[int]:
         """Return the processes of this daemon that nobody has reaped."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,11 @@ import pytest
 
 from queued.jobs.queue import Queue
 from tests.chaos import work
+from tests.chaos.backends import BACKENDS, available
 from tests.chaos.hasty import LEASE, HastyDaemon
 from tests.chaos.ledger import WORK, Ledger
 from tests.chaos.oracle import verdict
 from tests.contract.backends import unavailable
-from tests.contract.postgresql import program, running_postgresql
-from tests.contract.servers import running, start_valkey
 from tests.process.harness import PATIENCE, until
 
 CONFIG = """
@@ -34,16 +32,12 @@ SOON = 10.0
 
 @pytest.fixture(params=["sqlite", "valkey", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/queued.db"
-    elif request.param == "valkey":
-        with running(start_valkey(tmp_path / "server")) as server:
-            yield server.url
-    elif program("postgres") is None:
-        unavailable("PostgreSQL is not installed")
-    else:
-        with running_postgresql() as postgres:
-            yield postgres.url
+    if request.param not in available():
+        unavailable(f"{request.param} is not installed")
+    folder = tmp_path / "backend"
+    folder.mkdir()
+    with BACKENDS[request.param](folder) as backend:
+        yield backend.url
 
 
 async def test_the_jobs_of_a_lost_host_run_again_when_its_lease_is_over(
@@ -81,7 +75,7 @@ async def test_the_jobs_of_a_lost_host_run_again_when_its_lease_is_over(
             _, again = ledger.runs()[job]
             assert again.attempt == 2
             assert LEASE / 2 < again.began - gone < LEASE + SOON
-        counted = re.compile(
-            r"^queued_jobs_reclaimed_total\{.*\"lease_expired\"\} 5\.0$", re.MULTILINE
+        reason = {"queue": "default", "reason": "lease_expired"}
+        await asyncio.to_thread(
+            until, lambda: other.metric("jobs_reclaimed_total", **reason) == 5, "their count"
         )
-        await asyncio.to_thread(until, lambda: counted.search(other.metrics()), "their count")

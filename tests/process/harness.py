@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -175,6 +176,15 @@ class Daemon:
 
         text: str = until(page, "the metrics")
         return text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of the series of a metric that have these labels."""
+        total = 0.0
+        for line in self.metrics().splitlines():
+            found = re.fullmatch(rf"queued_{name}\{{(.*)\}} (\S+)", line)
+            if found and labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', found[1])).items():
+                total += float(found[2])
+        return total
 
     def is_ready(self) -> bool:
         assert self.process
