@@ -22,8 +22,9 @@ from tests.tools import required
 ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "systemd"
 NEEDED = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
-HIDDEN = [path for path in NEEDED if path.is_relative_to("/root") or path.is_relative_to("/home")]
-"""What ``ProtectHome=yes`` would hide: the unit expects queued in /opt."""
+UNSEEN = ("/root", "/home", "/tmp", "/var/tmp")
+HIDDEN = [path for path in NEEDED if any(map(path.is_relative_to, UNSEEN))]
+"""What ``ProtectHome=yes`` and ``PrivateTmp=yes`` would hide: the unit expects queued in /opt."""
 NAMESPACES = ("--mount", "--pid", "--cgroup", "--ipc", "--uts")
 
 ENTER = """
@@ -205,7 +206,8 @@ class Machine:
 def _pass_through(path: Path) -> str:
     """Return commands that let everybody come to ``path``, which may be on another file system."""
     quoted = shlex.quote(f".{path}")
-    if path.stat().st_dev != Path("/").stat().st_dev:
+    covered = path.is_relative_to("/tmp")  # the machine has its own
+    if covered or path.stat().st_dev != Path("/").stat().st_dev:
         return f"mkdir -p {quoted}\nmount --bind {shlex.quote(str(path))} {quoted}"
     closed = [one for one in (path, *path.parents) if not one.stat().st_mode & 0o001]
     return "\n".join(f"chmod o+x {shlex.quote(f'.{one}')}" for one in closed)
